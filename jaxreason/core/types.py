@@ -1,0 +1,123 @@
+"""The values that travel: problems, questions, rows, candidates, outcomes.
+
+`Problem -> (question only) strategy -> Outcome -> grade -> Record -> analysis`. A strategy sees a `Question`, never the
+answer. Text that a model wrote is data here: it is never evaluated, never a path, never a shell word.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+from jaxreason.core.cost import Cost
+
+
+class Verdict(enum.StrEnum):
+    """What a grader says of an answer. `UNJUDGED` (no decision in time) counts as not correct and is reported apart."""
+
+    CORRECT = 'correct'
+    WRONG = 'wrong'
+    UNJUDGED = 'unjudged'
+
+
+class Finish(enum.StrEnum):
+    """Why a row stopped growing."""
+
+    OPEN = 'open'  # it has not: it paused at a boundary, or was pruned
+    STOP = 'stop'  # end-of-sequence token or stop string
+    LENGTH = 'length'  # max_tokens or the room of the cache
+    BUDGET = 'budget'  # the question's budget was spent
+    FAILED = 'failed'  # the model produced a NaN
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What a strategy is asked: an id that addresses its randomness, and the text."""
+
+    id: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A question with its reference answer.
+
+    Attributes:
+        id: unique within its data set; addresses the randomness of its samples.
+        text: the question as it is put into the prompt.
+        answer: the reference answer, as text.
+        steps: worked solution, one step an item; empty where the source has none.
+        level: the source's own difficulty, as text; empty where it has none.
+        subject: the source's own topic; empty where it has none.
+    """
+
+    id: str
+    text: str
+    answer: str
+    steps: tuple[str, ...] = ()
+    level: str = ''
+    subject: str = ''
+
+    @property
+    def question(self) -> Question:
+        return Question(self.id, self.text)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Row:
+    """A partial or finished solution, as strategies and verifiers see it.
+
+    Attributes:
+        handle: names the row to the sampler that made it.
+        question: the question that it answers.
+        sample: index among the copies of its `Start`; addresses its draws.
+        tokens: generated token ids, the completing end or stop token included.
+        text: what the tokens say, without end token and without anything after a stop string.
+        step_ends: number of tokens at the end of each step, increasing; the last step is open unless it ends the row.
+        steps: the text of each step; joined they are `text`.
+        stats: per-token statistics asked of the sampler by name, each as long as `tokens`:
+            `logprob` (nats, model), `sampled_logprob` (nats, the distribution drawn from), `self_certainty` (nats).
+        finish: why it stopped, or `OPEN`.
+    """
+
+    handle: int
+    question: Question
+    sample: int
+    tokens: tuple[int, ...] = ()
+    text: str = ''
+    step_ends: tuple[int, ...] = ()
+    steps: tuple[str, ...] = ()
+    stats: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    finish: Finish = Finish.OPEN
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A solution that a strategy considered, with its verifier's score of every step."""
+
+    sample: int
+    text: str
+    tokens: tuple[int, ...]
+    steps: tuple[str, ...]
+    finish: Finish
+    answer: str | None = None  # as extracted; None where the text names none
+    scores: tuple[float, ...] = ()  # one a step; empty without a verifier
+    cost: Cost = Cost()  # what this candidate alone cost; the prompt is paid by the question
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a strategy returns for one question.
+
+    Attributes:
+        question: as asked.
+        answer: the answer chosen; None where no candidate names one.
+        candidates: in sample order.
+        votes: weight of every distinct answer, largest first; the first is `answer`.
+        cost: everything that this question spent, the prompt included.
+    """
+
+    question: Question
+    answer: str | None
+    candidates: tuple[Candidate, ...]
+    votes: tuple[tuple[str, float], ...]
+    cost: Cost
