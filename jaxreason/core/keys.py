@@ -1,0 +1,53 @@
+"""Randomness is addressed, not threaded: a draw depends on what it is for, never on what ran before or beside it.
+
+The address of a draw is (seed, question id, sample, position); a fork of rank 1 or more adds (fork, step, rank). So the first
+4 of 64 samples are those of best-of-4, and permuting, splitting or re-sharding a batch changes no draw.
+"""
+
+import hashlib
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import jax
+
+SEED_LIMIT = 2**32
+
+
+def fold(key: 'jax.Array', *path: 'str | int | jax.Array') -> 'jax.Array':
+    """Key at `path` under `key`: strings by CRC-32, integers as they are."""
+    import jax
+
+    for part in path:
+        key = jax.random.fold_in(key, zlib.crc32(part.encode()) if isinstance(part, str) else part)
+    return key
+
+
+def question_words(question_id: str) -> tuple[int, int]:
+    """The id of a question as two 32-bit words: the first 16 hexadecimal digits of its SHA-256."""
+    digest = hashlib.sha256(question_id.encode('utf-8', 'surrogatepass')).hexdigest()
+    return int(digest[:8], 16), int(digest[8:16], 16)
+
+
+def text_id(text: str) -> str:
+    """An id for a question that came as plain text: the first 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]
+
+
+def check_seed(seed: int) -> int:
+    """Returns `seed`.
+
+    Raises:
+        ValueError: it is outside [0, 2^32).
+    """
+    if not 0 <= seed < SEED_LIMIT:
+        raise ValueError(f'seed must be in [0, 2^32), got {seed}.')
+    return seed
+
+
+def question_key(seed: int, question_id: str) -> 'jax.Array':
+    """Key under which all samples of a question lie."""
+    import jax
+
+    high, low = question_words(question_id)
+    return fold(jax.random.key(seed), 'sample', high, low)

@@ -1,0 +1,83 @@
+"""What the driver needs of a sampler and of a verifier. The engine implements both; tests fake both."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from jaxreason.core.cost import Cost
+from jaxreason.core.types import Question, Row
+
+
+class Job(NamedTuple):
+    """One row to extend.
+
+    Attributes:
+        row: as the sampler last returned it.
+        until_step: pause with the token that completes a step delimiter.
+        max_tokens: pause after this many further tokens.
+        greedy: take the most likely token instead of drawing.
+    """
+
+    row: Row
+    until_step: bool
+    max_tokens: int
+    greedy: bool
+
+
+class Session(Protocol):
+    """Rows on a device, and the queue in front of it."""
+
+    def prepare(self, questions: Sequence[Question]) -> None:
+        """Chooses shapes for these questions; refuses a prompt that does not fit, naming it."""
+
+    def room(self) -> int:
+        """Rows that could be started now without waiting for others."""
+
+    def start(self, question: Question, copies: int, first: int, seed: int) -> tuple[tuple[Row, ...], Cost]:
+        """Rows that hold the prompt of `question`; a repeated address is a repeated draw."""
+
+    def start_price(self, question: Question) -> int:
+        """FLOPs that `start` will charge."""
+
+    def decode_price(self, row: Row, num_tokens: int) -> int:
+        """FLOPs of that many further tokens on `row`."""
+
+    def most_tokens(self, row: Row) -> int:
+        """Tokens that `row` may still grow by, before it ends with `Finish.LENGTH`."""
+
+    def submit(self, job: Job) -> None:
+        """Queues a row for extension."""
+
+    def pump(self) -> list[Row]:
+        """Runs the device for one chunk; returns the rows that paused or ended, updated."""
+
+    def take(self, rows: Sequence[Row], indices: Sequence[int]) -> tuple[Row, ...]:
+        """Rows in a new order; consumes `rows`."""
+
+    def release(self, rows: Sequence[Row]) -> None:
+        """Forgets rows."""
+
+
+class Sampler(Protocol):
+    """A policy with its decoding settings; opens sessions."""
+
+    def session(self) -> Session: ...
+
+
+class Scored(NamedTuple):
+    """Step scores of every row, the cost of each, and what the verifier wants back next time."""
+
+    scores: list[tuple[float, ...]]
+    costs: list[Cost]
+    carry: Any
+
+
+class Verifier(Protocol):
+    """Judges the steps of partial or finished solutions."""
+
+    stats: frozenset[str]  # per-token statistics that rows must carry
+
+    def score(self, rows: Sequence[Row], carry: Any) -> Scored:
+        """A score for every step of every row, each in [0, inf): larger is better. `carry` is opaque; None at first."""
+
+    def price(self, row: Row, num_tokens: int) -> int:
+        """FLOPs of scoring `row` once it has grown by that many tokens."""

@@ -1,0 +1,128 @@
+"""What a run writes down: one line of JSON a value, the same bytes for the same content.
+
+A run folder holds `pools/<pool>.jsonl` (every sampled pool once), `records.jsonl` (what each strategy made of a pool at each
+n, sorted) and `timing.jsonl` (the only file with clock times). Analysis reads these and nothing else.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jaxreason.core.cost import Cost
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PoolCandidate:
+    """One sampled solution, graded.
+
+    Attributes:
+        sample: index in its pool.
+        text: what the tokens say.
+        tokens: generated token ids.
+        step_ends: tokens at the end of each step.
+        finish: `Finish` as text.
+        answer: as extracted; None where the text names none.
+        verdict: `Verdict` as text.
+        scores: by verifier, one a step.
+        cost: decoding and verification of this candidate alone, as the fields of `Cost` that are not 0.
+    """
+
+    sample: int
+    text: str
+    tokens: tuple[int, ...]
+    step_ends: tuple[int, ...]
+    finish: str
+    answer: str | None
+    verdict: str
+    scores: Mapping[str, tuple[float, ...]]
+    cost: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pool:
+    """All candidates of one question under one seed, and what the prompt cost."""
+
+    pool: str  # name of the pool: candidates of one name were sampled alike
+    question_id: str
+    seed: int
+    question: str
+    gold: str
+    level: str
+    subject: str
+    cost: Mapping[str, int]  # the prompt
+    candidates: tuple[PoolCandidate, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Block:
+    """What a strategy made of one disjoint block of n candidates."""
+
+    answer: str | None
+    verdict: str
+    cost: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """One question under one strategy, n, budget and seed.
+
+    Attributes:
+        question_id: which question.
+        strategy: its label in the configuration.
+        n: solutions per answer.
+        budget: the limits given, {} for none.
+        seed: of the draws.
+        pool: name of the pool it refers to.
+        blocks: block 0 is what a user would get; where one pool holds several disjoint blocks of n, the others lower the
+            variance of the mean.
+        votes: of block 0, weight of every distinct answer, largest first.
+    """
+
+    question_id: str
+    strategy: str
+    n: int
+    budget: Mapping[str, int]
+    seed: int
+    pool: str
+    blocks: tuple[Block, ...]
+    votes: tuple[tuple[str, float], ...]
+
+
+def to_line(value: Any) -> str:
+    """A dataclass or JSON value as one line without a newline: sorted keys, no NaN, ASCII, shortest floats."""
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    return json.dumps(plain, sort_keys=True, separators=(',', ':'), allow_nan=False, ensure_ascii=True)
+
+
+def pool_from(fields: Mapping[str, Any]) -> Pool:
+    """The inverse of `to_line` for a `Pool`, given the parsed JSON object."""
+    candidates = tuple(
+        PoolCandidate(
+            **{
+                **c,
+                'tokens': tuple(c['tokens']),
+                'step_ends': tuple(c['step_ends']),
+                'scores': {name: tuple(scores) for name, scores in c['scores'].items()},
+            }
+        )
+        for c in fields['candidates']
+    )
+    return Pool(**{**fields, 'candidates': candidates})
+
+
+def record_from(fields: Mapping[str, Any]) -> Record:
+    """The inverse of `to_line` for a `Record`, given the parsed JSON object."""
+    blocks = tuple(Block(**block) for block in fields['blocks'])
+    votes = tuple((answer, weight) for answer, weight in fields['votes'])
+    return Record(**{**fields, 'blocks': blocks, 'votes': votes})
+
+
+def cost_fields(cost: Cost) -> dict[str, int]:
+    """The fields of a cost that are not 0."""
+    return {name: value for name, value in cost._asdict().items() if value}
+
+
+def cost_from(fields: Mapping[str, int]) -> Cost:
+    """The inverse of `cost_fields`."""
+    return Cost(**fields)

@@ -1,0 +1,72 @@
+"""What a strategy may ask for, and what it is sent back.
+
+A strategy is a generator: it yields requests and is sent replies, and knows no model, no device and no other question.
+
+| request | reply |
+| --- | --- |
+| `Start` | rows that hold the prompt and nothing else, cost of the prompt (paid once, whatever the copies) |
+| `Extend` | the same rows in the same order, grown, and what that cost |
+| `Take` | rows in a new order, no cost; the rows that went in are gone |
+| `Score` | for every row its step scores, and what scoring cost |
+"""
+
+import enum
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+from jaxreason.core.budget import Allowance
+from jaxreason.core.types import Outcome, Question, Row
+
+
+class Until(enum.StrEnum):
+    """Where an extension pauses, if the row does not end before."""
+
+    STEP = 'step'  # with the token that completes a step delimiter
+    END = 'end'
+
+
+class Start(NamedTuple):
+    """New rows on a question; copy `i` draws as sample `first + i` of that question."""
+
+    question: Question
+    copies: int = 1
+    first: int = 0
+
+
+class Extend(NamedTuple):
+    """More tokens for rows; a row that has ended comes back as it is.
+
+    Attributes:
+        rows: what to extend.
+        until: where to pause.
+        budget: what may be spent on it, all rows together; a row cut by it ends with `Finish.BUDGET`.
+        max_tokens: pause after this many tokens a row; None for no such pause.
+        greedy: take the most likely token instead of drawing.
+    """
+
+    rows: tuple[Row, ...]
+    until: Until = Until.END
+    budget: Allowance = Allowance()
+    max_tokens: int | None = None
+    greedy: bool = False
+
+
+class Take(NamedTuple):
+    """Rows by index, an index as often as wanted: that is how a beam forks and prunes.
+
+    The first copy of a row keeps its address, so it goes on as the row itself would have; later copies draw anew.
+    """
+
+    rows: tuple[Row, ...]
+    indices: tuple[int, ...]
+
+
+class Score(NamedTuple):
+    """Step scores of rows, by the verifier of that name (None: the one given to `solve`)."""
+
+    rows: tuple[Row, ...]
+    verifier: str | None = None
+
+
+Request = Start | Extend | Take | Score
+Search = Generator[Request, Any, Outcome]
