@@ -12,10 +12,10 @@ from jaxreason.core.cost import Cost
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Limits for one question; None is no limit.
+    """Limits for one question, or for what is left of it; None is no limit.
 
     Attributes:
-        generations: solutions begun.
+        generations: solutions begun; the same for the whole of a search, so `left` keeps it.
         tokens: tokens generated, kept or not; the prompt is not counted.
         flops: everything charged: prompt, generation, verification, difficulty estimation.
     """
@@ -26,38 +26,31 @@ class Budget:
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
-            if value is not None and value < 1:
-                raise ValueError(f'budget.{name} must be at least 1 or absent, got {value}.')
+            if value is not None and value < 0:
+                raise ValueError(f'budget.{name} must be at least 0 or absent, got {value}.')
 
-    def left(self, cost: Cost) -> 'Allowance':
-        """What remains after `cost`."""
-        return Allowance(
+    def left(self, cost: Cost) -> 'Budget':
+        """What remains after `cost`, never below 0."""
+        return dataclasses.replace(
+            self,
             tokens=None if self.tokens is None else max(0, self.tokens - cost.new_tokens),
             flops=None if self.flops is None else max(0, self.flops - cost.flops),
         )
 
     __sub__ = left
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Allowance:
-    """The rest of a budget: tokens and FLOPs still to be spent, None without limit."""
-
-    tokens: int | None = None
-    flops: int | None = None
-
-    def left(self, cost: Cost) -> 'Allowance':
-        """What remains after `cost`."""
-        return Allowance(
-            tokens=None if self.tokens is None else max(0, self.tokens - cost.new_tokens),
-            flops=None if self.flops is None else max(0, self.flops - cost.flops),
+    def tightest(self, other: 'Budget') -> 'Budget':
+        """The smaller of two budgets, limit by limit."""
+        return Budget(
+            generations=_least(self.generations, other.generations),
+            tokens=_least(self.tokens, other.tokens),
+            flops=_least(self.flops, other.flops),
         )
 
-    __sub__ = left
-
-    def tightest(self, other: 'Allowance') -> 'Allowance':
-        """The smaller of two allowances, limit by limit."""
-        return Allowance(tokens=_least(self.tokens, other.tokens), flops=_least(self.flops, other.flops))
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that are set."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
 UNLIMITED = Budget()

@@ -4,6 +4,7 @@ Costs come back with every reply and are summed, never accumulated on a shared o
 are not a question's cost: they are reported as timing.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -29,6 +30,9 @@ class Cost(NamedTuple):
         return self.prefill + self.decode + self.verify + self.probe
 
 
-def total(costs) -> Cost:
-    """The sum of many costs; of none, `Cost()`."""
-    return sum(costs, Cost())
+FREE = Cost()
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum of many costs; of none, `FREE`."""
+    return sum(costs, FREE)

@@ -60,7 +60,12 @@ class Session(Protocol):
 class Sampler(Protocol):
     """A policy with its decoding settings; opens sessions."""
 
-    def session(self) -> Session: ...
+    @property
+    def stats(self) -> tuple[str, ...]:
+        """Per-token statistics that its rows carry."""
+
+    def session(self) -> Session:
+        """Rows on a device, none yet."""
 
 
 class Scored(NamedTuple):
@@ -74,7 +79,9 @@ class Scored(NamedTuple):
 class Verifier(Protocol):
     """Judges the steps of partial or finished solutions."""
 
-    stats: frozenset[str]  # per-token statistics that rows must carry
+    @property
+    def stats(self) -> frozenset[str]:
+        """Per-token statistics that rows must carry."""
 
     def score(self, rows: Sequence[Row], carry: Any) -> Scored:
         """A score for every step of every row, each in [0, inf): larger is better. `carry` is opaque; None at first."""

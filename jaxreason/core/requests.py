@@ -7,14 +7,14 @@ A strategy is a generator: it yields requests and is sent replies, and knows no 
 | `Start` | rows that hold the prompt and nothing else, cost of the prompt (paid once, whatever the copies) |
 | `Extend` | the same rows in the same order, grown, and what that cost |
 | `Take` | rows in a new order, no cost; the rows that went in are gone |
-| `Score` | for every row its step scores, and what scoring cost |
+| `Score` | for every row its step scores, and for every row what scoring it cost |
 """
 
 import enum
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from jaxreason.core.budget import Allowance
+from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.types import Outcome, Question, Row
 
 
@@ -42,13 +42,15 @@ class Extend(NamedTuple):
         budget: what may be spent on it, all rows together; a row cut by it ends with `Finish.BUDGET`.
         max_tokens: pause after this many tokens a row; None for no such pause.
         greedy: take the most likely token instead of drawing.
+        scored_by: verifiers that will score the rows afterwards; what that costs is kept back from the budget.
     """
 
     rows: tuple[Row, ...]
     until: Until = Until.END
-    budget: Allowance = Allowance()
+    budget: Budget = UNLIMITED
     max_tokens: int | None = None
     greedy: bool = False
+    scored_by: tuple[str | None, ...] = ()
 
 
 class Take(NamedTuple):

@@ -77,6 +77,7 @@ class Row:
         stats: per-token statistics asked of the sampler by name, each as long as `tokens`:
             `logprob` (nats, model), `sampled_logprob` (nats, the distribution drawn from), `self_certainty` (nats).
         finish: why it stopped, or `OPEN`.
+        cost: what this row alone has cost since its `Start`: generation, not the prompt.
     """
 
     handle: int
@@ -88,6 +89,7 @@ class Row:
     steps: tuple[str, ...] = ()
     stats: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     finish: Finish = Finish.OPEN
+    cost: Cost = Cost()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,7 @@ class Candidate:
     text: str
     tokens: tuple[int, ...]
     steps: tuple[str, ...]
+    step_ends: tuple[int, ...]
     finish: Finish
     answer: str | None = None  # as extracted; None where the text names none
     scores: tuple[float, ...] = ()  # one a step; empty without a verifier

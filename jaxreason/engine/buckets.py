@@ -1,0 +1,26 @@
+"""Shapes come from a short list, so that compilation is bounded.
+
+A row's bucket depends on its own length only, never on its neighbours: a matrix product's bits may change with its shape.
+"""
+
+from jaxreason.core.architecture import ModelConfig
+
+SMALLEST = 64
+
+
+def bucket(length: int) -> int:
+    """The smallest of 64, 128, 192, 256, 384, 512, 768, 1024, ... that holds `length`: powers of two and their midpoints."""
+    size = SMALLEST
+    while size < length:
+        middle = size + size // 2
+        if size > SMALLEST // 2 and length <= middle:
+            return middle
+        size *= 2
+    return size
+
+
+def cache_bytes(config: ModelConfig, num_slots: int, num_rows: int, prompt_room: int, row_room: int) -> int:
+    """Bytes of the keys and values of all slots and rows."""
+    width = {'float32': 4, 'bfloat16': 2}[config.matmul_dtype]
+    positions = num_slots * prompt_room + num_rows * row_room
+    return 2 * config.num_layers * config.num_kv_heads * config.head_width * positions * width

@@ -1,0 +1,170 @@
+"""The decode loop: many steps on the device for one call from the host.
+
+Legend: `b` rows, `c` steps of a chunk, `v` vocabulary, `m` states of the boundary table.
+
+Every row feeds its last token, draws the next one under its own key, and walks the boundary table; it halts at an end token, at
+a stop string, at a step boundary if asked, or when its allowance is used. The loop ends after `c` steps, when no row is left,
+or earlier when the host could replace a row that has halted. Where it ends changes no token: a draw is addressed by the row's
+key and its own position, and a row's arithmetic does not see its neighbours.
+"""
+
+import enum
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import lax
+
+from jaxreason.core.architecture import ModelConfig
+from jaxreason.engine.sampling import Rule, draw
+from jaxreason.models.cache import Cache
+from jaxreason.models.heads import lm_logits
+from jaxreason.models.transformer import forward
+
+EVENT_STEP = 1  # the boundary table's bits
+EVENT_STOP = 2
+
+
+class Halt(enum.IntEnum):
+    """Why a row takes no further part in a chunk."""
+
+    NONE = 0  # allowance used, or chunk over
+    STEP = 1
+    STOP = 2
+    FAILED = 3
+
+
+@struct.dataclass
+class RowState:
+    """What the host keeps of every row between chunks, besides its keys and values."""
+
+    token: Any  # [b] int32, the token to feed next
+    key: Any  # [b, 2] uint32, key data that addresses the row's draws
+    drawn: Any  # [b] int32, tokens drawn since the prompt
+    matcher: Any  # [b] int32, state in the boundary table
+    left: Any  # [b] int32, tokens that may still be drawn now; 0 for an idle row
+    until_step: Any  # [b] bool, halt at a step boundary
+    greedy: Any  # [b] bool
+
+    @classmethod
+    def idle(cls, num_rows: int) -> 'RowState':
+        """No row at work; NumPy, so that the host can write into it."""
+        ints = lambda: np.zeros(num_rows, np.int32)  # noqa: E731
+        flags = lambda: np.zeros(num_rows, bool)  # noqa: E731
+        key = np.zeros((num_rows, 2), np.uint32)
+        return cls(token=ints(), key=key, drawn=ints(), matcher=ints(), left=ints(), until_step=flags(), greedy=flags())
+
+
+@struct.dataclass
+class Tables:
+    """What a token does to a row: the compiled boundaries and the tokens that end a text."""
+
+    transition: Any  # [m, v] int, next state
+    event: Any  # [m, v] uint8, EVENT bits completed within the token
+    ends: Any  # [v] bool
+
+
+@struct.dataclass
+class Chunk:
+    """What a chunk drew; entries at and after `count` of a row mean nothing."""
+
+    tokens: Any  # [b, c] int32
+    stats: Any  # name -> [b, c] float32
+    count: Any  # [b] int32
+    halt: Any  # [b] int32, a Halt
+    steps: Any  # [] int32, steps that the device ran
+
+
+@functools.partial(jax.jit, static_argnames=('config', 'rule', 'stats', 'length', 'rows_per_slot'), donate_argnames=('cache',))
+def decode_chunk(
+    config: ModelConfig,
+    params: Any,
+    cache: Cache,
+    rows: RowState,
+    tables: Tables,
+    wake: jax.Array,
+    *,
+    rule: Rule,
+    stats: tuple[str, ...],
+    length: int,
+    rows_per_slot: int,
+) -> tuple[Cache, RowState, Chunk]:
+    """Draws up to `length` tokens for every row.
+
+    Args:
+        config: the policy.
+        params: its parameters.
+        cache: donated.
+        rows: `left` says which rows take part.
+        tables: what a token does.
+        wake: [2] bool; end early when a row has halted, when all rows of a slot have.
+        rule: the distribution drawn from.
+        stats: fields of `Draw` to keep of every token; what is not asked for is not computed.
+        length: most steps.
+        rows_per_slot: rows that share a prompt.
+    """
+    began_b = rows.left > 0
+    b = began_b.shape[0]
+
+    def wanted(carry):
+        step, _, rows, _ = carry
+        halted_b = began_b & (rows.left == 0)
+        slot_done = jnp.all((rows.left == 0).reshape(-1, rows_per_slot), axis=-1) & jnp.any(
+            began_b.reshape(-1, rows_per_slot), axis=-1
+        )
+        woken = (wake[0] & jnp.any(halted_b)) | (wake[1] & jnp.any(slot_done))
+        return (step < length) & jnp.any(rows.left > 0) & ~woken
+
+    def advance(carry):
+        step, cache, rows, chunk = carry
+        active_b = rows.left > 0
+        positions_b = jnp.where(active_b, jnp.repeat(cache.prompt_length, rows_per_slot) + cache.length, -1)
+        hidden_b1d, cache = forward(config, params, rows.token[:, None], positions_b[:, None], cache)
+        logits_bv = lm_logits(config, params, hidden_b1d)[:, 0]
+        drawn = draw(logits_bv, _uniform(rows.key, rows.drawn), rows.greedy, rule)
+        token_b = jnp.where(drawn.finite, drawn.token, 0)
+        event_b = tables.event[rows.matcher, token_b]
+        is_failed_b = active_b & ~drawn.finite
+        is_stop_b = active_b & drawn.finite & (tables.ends[token_b] | ((event_b & EVENT_STOP) > 0))
+        is_step_b = active_b & drawn.finite & ~is_stop_b & rows.until_step & ((event_b & EVENT_STEP) > 0)
+        halt_b = jnp.where(
+            is_failed_b, Halt.FAILED, jnp.where(is_stop_b, Halt.STOP, jnp.where(is_step_b, Halt.STEP, Halt.NONE))
+        )
+        took_b = active_b & drawn.finite
+        chunk = chunk.replace(
+            tokens=chunk.tokens.at[:, step].set(token_b),
+            stats={name: values.at[:, step].set(getattr(drawn, name)) for name, values in chunk.stats.items()},
+            count=chunk.count + took_b,
+            halt=jnp.where(active_b, halt_b, chunk.halt),
+            steps=step + 1,
+        )
+        rows = rows.replace(
+            token=jnp.where(took_b, token_b, rows.token),
+            drawn=rows.drawn + took_b,
+            matcher=jnp.where(took_b, tables.transition[rows.matcher, token_b].astype(jnp.int32), rows.matcher),
+            left=jnp.where(active_b & (halt_b == Halt.NONE), rows.left - 1, 0),
+        )
+        return step + 1, cache, rows, chunk
+
+    counts = jnp.zeros(b, jnp.int32)
+    empty = Chunk(
+        tokens=jnp.zeros((b, length), jnp.int32),
+        stats={name: jnp.zeros((b, length), jnp.float32) for name in stats},
+        count=counts,
+        halt=counts,
+        steps=jnp.int32(0),
+    )
+    _, cache, rows, chunk = lax.while_loop(wanted, advance, (jnp.int32(0), cache, rows, empty))
+    return cache, rows, chunk
+
+
+def _uniform(key_b2: jax.Array, drawn_b: jax.Array) -> jax.Array:
+    """One number in [0, 1) a row, addressed by the row's key and its position."""
+
+    def one(key_data, position):
+        return jax.random.uniform(jax.random.fold_in(jax.random.wrap_key_data(key_data), position))
+
+    return jax.vmap(one)(key_b2, drawn_b)

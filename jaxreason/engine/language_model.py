@@ -1,0 +1,130 @@
+"""A policy in memory: configuration, parameters, tokenizer, mesh; and how it is loaded."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason.core.architecture import ModelConfig
+from jaxreason.core.errors import TokenizerError
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.engine.mesh import make_mesh, use_mesh
+from jaxreason.models.folder import read_checkpoint
+from jaxreason.models.heads import lm_logits
+from jaxreason.models.presets import resolve
+from jaxreason.models.sharding import parameter_shardings
+from jaxreason.models.transformer import forward, unstack_layers
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class LanguageModel:
+    """A policy ready to run.
+
+    Attributes:
+        name: as it was asked for.
+        config: its architecture and dtypes.
+        params: its parameters, one tree a layer, on the devices.
+        tokenizer: None where the source has none; token ids still work.
+        eos_ids: tokens that end a text.
+        mesh: devices that it lies on; None for one device.
+        digest: SHA-256 of what it was read from.
+    """
+
+    name: str
+    config: ModelConfig
+    params: Any
+    tokenizer: Tokenizer | None
+    eos_ids: tuple[int, ...]
+    mesh: 'Mesh | None'
+    digest: str
+
+    def logits(self, tokens: Sequence[Sequence[int]]) -> np.ndarray:
+        """Teacher-forced logits.
+
+        Args:
+            tokens: token ids, rows of any length.
+
+        Returns:
+            float32 [batch, time, vocab]; past the end of a shorter row they mean nothing.
+
+        Raises:
+            ValueError: no tokens, or an id outside the vocabulary.
+        """
+        longest = max((len(row) for row in tokens), default=0)
+        if not longest or min(len(row) for row in tokens) == 0:
+            raise ValueError(f'logits needs at least one token in every row, got rows of {[len(row) for row in tokens]}.')
+        tokens_bt = np.zeros((len(tokens), longest), np.int32)
+        positions_bt = np.full_like(tokens_bt, -1)
+        for index, row in enumerate(tokens):
+            tokens_bt[index, : len(row)] = row
+            positions_bt[index, : len(row)] = np.arange(len(row))
+        if tokens_bt.min() < 0 or tokens_bt.max() >= self.config.vocab_size:
+            bad = tokens_bt.min() if tokens_bt.min() < 0 else tokens_bt.max()
+            raise ValueError(f'token ids must be in [0, {self.config.vocab_size}), got {bad}.')
+        with use_mesh(self.mesh):
+            return np.asarray(_logits(self.config, self.params, tokens_bt, positions_bt))
+
+    def need_tokenizer(self) -> Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            TokenizerError: there is none.
+        """
+        if self.tokenizer is None:
+            raise TokenizerError(f'{self.name} has no tokenizer: text needs one; put tokenizer.json into its folder.')
+        return self.tokenizer
+
+
+@functools.partial(jax.jit, static_argnames='config')
+def _logits(config: ModelConfig, params: Any, tokens_bt: jax.Array, positions_bt: jax.Array) -> jax.Array:
+    hidden_btd, _ = forward(config, params, tokens_bt, positions_bt)
+    return lm_logits(config, params, hidden_btd)
+
+
+def load(
+    source: str | Path,
+    *,
+    dtype: Literal['float32', 'bfloat16'] = 'float32',
+    mesh: 'Mesh | Mapping[str, int] | None' = None,
+) -> LanguageModel:
+    """Loads a policy.
+
+    Args:
+        source: a preset (fetched if it is not in the cache), a Hugging Face folder, or a GGUF file.
+        dtype: of parameters and matrix operands; sums, norms and probabilities are float32 always.
+        mesh: devices to spread it over, or sizes of the axes `data` and `model`; None for one device.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or of an unknown architecture.
+        TokenizerError: the tokenizer is damaged or does not fit the embedding.
+        ConfigError: the mesh does not fit the devices or the model.
+    """
+    mesh = make_mesh(mesh) if isinstance(mesh, Mapping) else mesh
+    checkpoint = read_checkpoint(resolve(str(source)), dtype)
+    config = checkpoint.config
+    tokenizer = Tokenizer.from_checkpoint(checkpoint.tokenizer_source)
+    if tokenizer is not None:
+        tokenizer.check_fits(config.vocab_size)
+    params = unstack_layers(checkpoint.parameters)
+    if mesh is None:
+        params = jax.tree.map(jnp.asarray, params)
+    else:
+        params = jax.device_put(params, parameter_shardings(config, params, mesh))
+    eos_ids = tuple(dict.fromkeys((*checkpoint.eos_ids, *(tokenizer.eos_ids if tokenizer else ()))))
+    return LanguageModel(
+        name=str(source),
+        config=config,
+        params=params,
+        tokenizer=tokenizer,
+        eos_ids=eos_ids,
+        mesh=mesh,
+        digest=checkpoint.digest,
+    )

@@ -1,0 +1,45 @@
+"""The device mesh: axes `data` (rows) and `model` (widths), axis types spelled out.
+
+`Auto` is asked for by name, since JAX's default is `Explicit`: the model states where parameters lie, the compiler the rest.
+"""
+
+import contextlib
+import math
+from collections.abc import Mapping
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from jaxreason.core.errors import ConfigError
+
+AXES = ('data', 'model')
+
+
+def make_mesh(shape: Mapping[str, int]) -> Mesh:
+    """A mesh over all devices.
+
+    Args:
+        shape: sizes of the axes `data` and `model`; a missing axis is 1, one axis may be -1 to take what is left.
+
+    Raises:
+        ConfigError: an axis is unknown or not positive, or the product is not the number of devices.
+    """
+    unknown = [name for name in shape if name not in AXES]
+    if unknown:
+        raise ConfigError(f'mesh axes are {" and ".join(AXES)}, got {unknown[0]!r}.')
+    sizes = [shape.get(name, 1) for name in AXES]
+    available = jax.device_count()
+    given = math.prod(size for size in sizes if size != -1)
+    if any(size < 1 and size != -1 for size in sizes) or sizes.count(-1) > 1:
+        raise ConfigError(f'mesh sizes must be at least 1 (one may be -1 for the rest), got {dict(shape)}.')
+    sizes = [available // given if size == -1 else size for size in sizes]
+    if math.prod(sizes) != available:
+        raise ConfigError(
+            f'mesh {dict(zip(AXES, sizes, strict=True))} needs {math.prod(sizes)} devices, this process sees {available}.'
+        )
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def use_mesh(mesh: Mesh | None):
+    """A context in which `mesh` is the current one; None changes nothing."""
+    return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)

@@ -1,0 +1,94 @@
+"""A policy with its decoding settings.
+
+A `Sampler` is a value: what it draws for (seed, question, sample, position) depends on nothing else. Sessions (`session.py`)
+hold the device memory.
+"""
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING
+
+from jaxreason.core.errors import ConfigError
+from jaxreason.data.boundaries import Boundaries
+from jaxreason.data.prompts import PromptSpec
+from jaxreason.engine.language_model import LanguageModel
+from jaxreason.engine.sampling import Rule
+
+if TYPE_CHECKING:
+    from jaxreason.engine.session import DeviceSession
+
+STATS = ('logprob', 'sampled_logprob', 'self_certainty')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplerSettings(Rule):
+    """How solutions are sampled; the distribution is described at `Rule`.
+
+    Attributes:
+        max_tokens: most tokens of a solution; a longer one ends with `Finish.LENGTH`.
+        stop: strings that end a solution; the text is cut before them.
+        stats: what is recorded of every token: `logprob`, `sampled_logprob`, `self_certainty`.
+        num_rows: rows that the device program runs at, idle ones padded. Part of what makes a run repeatable: products
+            change bits with the number of rows, never with what the other rows hold.
+        rows_per_slot: rows that share one prompt in device memory; divides `num_rows`. A question with more copies takes
+            several slots; a slot takes a new question once all its rows have ended.
+        chunk: most decode steps for one call from the host.
+    """
+
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    stats: tuple[str, ...] = STATS
+    num_rows: int = 16
+    rows_per_slot: int = 4
+    chunk: int = 32
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ('max_tokens', 'num_rows', 'rows_per_slot', 'chunk'):
+            if not 1 <= getattr(self, name) <= 2**20:
+                raise ValueError(f'{name} must be in [1, 2^20], got {getattr(self, name)}.')
+        if self.num_rows % self.rows_per_slot:
+            raise ValueError(f'rows_per_slot must divide num_rows ({self.num_rows}), got {self.rows_per_slot}.')
+        unknown = [name for name in self.stats if name not in STATS]
+        if unknown:
+            raise ValueError(f'stats are {", ".join(STATS)}, got {unknown[0]!r}.')
+        if '' in self.stop:
+            raise ValueError('stop strings must not be empty, got one that is: remove it.')
+
+    @property
+    def rule(self) -> Rule:
+        """The distribution that tokens are drawn from."""
+        return Rule(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Rule)})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sampler(SamplerSettings):
+    """A policy that answers prompts: `Sampler(lm, temperature=0.8, max_tokens=256)`.
+
+    Attributes:
+        lm: the policy.
+        prompt: how a question becomes a prompt, and where a step ends.
+    """
+
+    lm: LanguageModel
+    prompt: PromptSpec = PromptSpec()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.max_tokens >= self.lm.config.max_context:
+            raise ConfigError(
+                f'max_tokens must leave room for a prompt in the context of {self.lm.config.max_context} tokens, '
+                f'got {self.max_tokens}.'
+            )
+
+    @functools.cached_property
+    def boundaries(self) -> Boundaries:
+        """Step delimiters and stop strings as a table over this policy's tokens."""
+        pieces = self.lm.need_tokenizer().all_token_bytes(self.lm.config.vocab_size)
+        return Boundaries.compile(pieces, self.prompt.step_delimiters, self.stop)
+
+    def session(self) -> 'DeviceSession':
+        """Opens a session; its device memory is allocated when it is given questions."""
+        from jaxreason.engine.session import DeviceSession
+
+        return DeviceSession(self)

@@ -1,0 +1,338 @@
+"""Rows on a device: which row lies where, which waits, and what comes back.
+
+The device runs a fixed number of rows in slots of `rows_per_slot` that share a prompt. A row that was started or parked waits
+in a queue until a slot of its question has a free place, or a slot is empty; a row that paused stays in its place until others
+need the slot, then its keys and values are parked and later brought back bit for bit. Where a row lies, and when it gets there,
+changes none of its tokens.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason.core.cost import Cost
+from jaxreason.core.errors import ConfigError
+from jaxreason.core.flops import decode_flops, prompt_flops
+from jaxreason.core.keys import fold, question_key
+from jaxreason.core.protocols import Job
+from jaxreason.core.types import Finish, Question, Row
+from jaxreason.engine.buckets import bucket
+from jaxreason.engine.decode import Halt, RowState, Tables, decode_chunk
+from jaxreason.engine.mesh import use_mesh
+from jaxreason.engine.timing import Timing
+from jaxreason.models.cache import Cache
+from jaxreason.models.transformer import forward
+
+if TYPE_CHECKING:
+    from jaxreason.engine.sampler import Sampler
+
+
+@dataclasses.dataclass(eq=False)
+class _Held:
+    """A row that somebody holds."""
+
+    row: Row
+    key: np.ndarray  # [2] uint32
+    place: int | None = None  # its row on the device
+    parked: Any = None  # (k, v, length) where it was moved out, None where it never was on the device
+
+
+class DeviceSession:
+    """The engine's `Session`: see `core.protocols`."""
+
+    def __init__(self, sampler: 'Sampler'):
+        self.sampler = sampler
+        self.timing = Timing()
+        self._lm = sampler.lm
+        self._held: dict[int, _Held] = {}
+        self._handles = itertools.count()
+        self._queue: deque[Job] = deque()
+        self._working: dict[int, Job] = {}  # by handle
+        self._prompts: dict[Question, tuple[int, ...]] = {}
+        self._prefilled: dict[Question, Cache] = {}
+        self._rows = RowState.idle(sampler.num_rows)
+        self._places: list[int | None] = [None] * sampler.num_rows  # handle in each row
+        self._slots: list[Question | None] = [None] * (sampler.num_rows // sampler.rows_per_slot)
+        self._cache: Cache | None = None
+
+    def prepare(self, questions: Sequence[Question]) -> None:
+        for question in questions:
+            self._prompt(question)
+        room = bucket(max((len(self._prompts[question]) for question in questions), default=1))
+        if self._cache is None or self._cache.prompt_room < room:
+            assert not self._held, 'shapes are chosen before rows are started'
+            config, sampler = self._lm.config, self.sampler
+            with use_mesh(self._lm.mesh):
+                self._cache = Cache.empty(
+                    config, len(self._slots), sampler.rows_per_slot, room, bucket(sampler.max_tokens), config.matmul_dtype
+                )
+            self._slots = [None] * len(self._slots)
+
+    def room(self) -> int:
+        r = self.sampler.rows_per_slot
+        empty = sum(all(handle is None for handle in self._places[slot * r : slot * r + r]) for slot in range(len(self._slots)))
+        return empty * r - len(self._queue)
+
+    def start(self, question: Question, copies: int, first: int, seed: int) -> tuple[tuple[Row, ...], Cost]:
+        prompt = self._prompt(question)
+        keys = _sample_keys(question_key(seed, question.id), first, copies)
+        rows = []
+        for offset in range(copies):
+            stats = {name: () for name in self.sampler.stats}
+            row = Row(handle=next(self._handles), question=question, sample=first + offset, stats=stats)
+            self._held[row.handle] = _Held(row, keys[offset])
+            rows.append(row)
+        return tuple(rows), Cost(prefill=self.start_price(question), prompt_tokens=len(prompt))
+
+    def start_price(self, question: Question) -> int:
+        return prompt_flops(self._lm.config, len(self._prompt(question)))
+
+    def decode_price(self, row: Row, num_tokens: int) -> int:
+        return decode_flops(self._lm.config, len(self._prompt(row.question)), len(row.tokens), num_tokens)
+
+    def most_tokens(self, row: Row) -> int:
+        return self.sampler.max_tokens - len(row.tokens)
+
+    def submit(self, job: Job) -> None:
+        assert job.row.finish is Finish.OPEN and 0 < job.max_tokens <= self.most_tokens(job.row), 'a row that can grow'
+        self._queue.append(job)
+
+    def take(self, rows: Sequence[Row], indices: Sequence[int]) -> tuple[Row, ...]:
+        taken: list[Row] = []
+        copies: dict[int, int] = {}
+        for index in indices:
+            row = rows[index]
+            rank = copies[row.handle] = copies.get(row.handle, -1) + 1
+            taken.append(row if rank == 0 else self._fork(self._held[row.handle], rank))
+        self.release([row for row in rows if row.handle not in copies])
+        return tuple(taken)
+
+    def release(self, rows: Sequence[Row]) -> None:
+        gone = {row.handle for row in rows}
+        self._queue = deque(job for job in self._queue if job.row.handle not in gone)
+        for handle in gone & self._held.keys():
+            self._vacate(self._held.pop(handle))
+            self._working.pop(handle, None)
+        wanted = {held.row.question for held in self._held.values()}
+        self._prefilled = {question: cache for question, cache in self._prefilled.items() if question in wanted}
+
+    def pump(self) -> list[Row]:
+        with use_mesh(self._lm.mesh), self.timing.pumping():
+            self._place()
+            wake = np.array([self._could_join(), bool(self._queue)])
+            cache, rows, chunk = decode_chunk(
+                self._lm.config,
+                self._lm.params,
+                self._cache,
+                self._rows,
+                self._tables,
+                wake,
+                rule=self.sampler.rule,
+                stats=tuple(sorted(self.sampler.stats)),
+                length=self.sampler.chunk,
+                rows_per_slot=self.sampler.rows_per_slot,
+            )
+            self._cache = cache
+            chunk = jax.tree.map(np.asarray, chunk)
+            self._rows = jax.tree.map(np.array, rows)  # copies that can be written into
+        self.timing.count_chunk(int(chunk.steps), self.sampler.num_rows, int(chunk.count.sum()))
+        return self._collect(chunk)
+
+    def _prompt(self, question: Question) -> tuple[int, ...]:
+        """Token ids of the question's prompt."""
+        if question not in self._prompts:
+            prompt = tuple(self.sampler.prompt.encode(self._lm.need_tokenizer(), question.text))
+            context = self._lm.config.max_context
+            if len(prompt) + self.sampler.max_tokens > context:
+                raise ConfigError(
+                    f'question {question.id!r}: its prompt of {len(prompt)} tokens and max_tokens={self.sampler.max_tokens} '
+                    f'exceed the context of {context} tokens: lower max_tokens or leave the question out.'
+                )
+            self._prompts[question] = prompt
+        return self._prompts[question]
+
+    def _fork(self, parent: _Held, rank: int) -> Row:
+        """A copy of a row that draws anew from here on."""
+        step = len(parent.row.step_ends)
+        key = np.asarray(jax.random.key_data(fold(jax.random.wrap_key_data(parent.key), 'fork', step, rank)))
+        parked = self._read(parent.place) if parent.place is not None else parent.parked
+        row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost())
+        self._held[row.handle] = _Held(row, key, parked=parked)
+        return row
+
+    def _place(self) -> None:
+        """Moves as many queued rows to work as find a place, first come first served."""
+        waiting: deque[Job] = deque()
+        for job in self._queue:
+            held = self._held[job.row.handle]
+            if held.place is None and not self._seat(held):
+                waiting.append(job)
+                continue
+            self._working[job.row.handle] = job
+            self._set(held, job)
+        self._queue = waiting
+
+    def _seat(self, held: _Held) -> bool:
+        """Finds a place for a row and brings its keys and values there."""
+        place = self._find_place(held.row.question)
+        if place is None:
+            return False
+        self._places[place] = held.row.handle
+        held.place = place
+        if held.parked is not None:
+            k, v, length = held.parked
+            self._cache = _write_rows(self._cache, np.array([place], np.int32), k, v, length)
+            held.parked = None
+        else:
+            self._cache = _clear_row(self._cache, place)
+        return True
+
+    def _find_place(self, question: Question) -> int | None:
+        r = self.sampler.rows_per_slot
+        slots = range(len(self._slots))
+        for slot in slots:
+            if self._slots[slot] == question:
+                for place in range(slot * r, slot * r + r):
+                    if self._places[place] is None:
+                        return place
+        idle = [slot for slot in slots if not any(h in self._working for h in self._places[slot * r : slot * r + r])]
+        # An empty slot first; else one whose rows have all paused: they are parked.
+        idle.sort(key=lambda slot: sum(h is not None for h in self._places[slot * r : slot * r + r]))
+        if not idle:
+            return None
+        slot = idle[0]
+        for handle in [h for h in self._places[slot * r : slot * r + r] if h is not None]:
+            self._park(self._held[handle])
+        self._install(slot, question)
+        return slot * r
+
+    def _could_join(self) -> bool:
+        """Whether a queued row could take the place of the next row that ends, within its slot."""
+        present = {question for question in self._slots if question is not None}
+        return any(job.row.question in present for job in self._queue)
+
+    def _park(self, held: _Held) -> None:
+        held.parked = self._read(held.place)
+        self._vacate(held)
+        self.timing.parked += 1
+
+    def _read(self, place: int) -> Any:
+        return _read_rows(self._cache, np.array([place], np.int32))
+
+    def _vacate(self, held: _Held) -> None:
+        if held.place is not None:
+            self._places[held.place] = None
+            self._rows.left[held.place] = 0
+            held.place = None
+
+    def _install(self, slot: int, question: Question) -> None:
+        """Gives a slot the prompt of `question`, computing its keys and values if no slot has had them yet."""
+        if question not in self._prefilled:
+            self._prefilled[question] = self._prefill(self._prompt(question))
+        self._cache = _install(self._cache, np.array([slot], np.int32), self._prefilled[question])
+        self._slots[slot] = question
+
+    def _prefill(self, prompt: tuple[int, ...]) -> Cache:
+        """Keys and values of all prompt tokens but the last, which every row feeds itself."""
+        room = bucket(len(prompt))
+        tokens_1s = np.zeros((1, room), np.int32)
+        positions_1s = np.full((1, room), -1, np.int32)
+        fed = len(prompt) - 1
+        tokens_1s[0, :fed] = prompt[:fed]
+        positions_1s[0, :fed] = np.arange(fed)
+        self.timing.prefilled += room
+        return _prefill(self._lm.config, self._lm.params, tokens_1s, positions_1s)
+
+    def _set(self, held: _Held, job: Job) -> None:
+        """Writes a row's state for the next chunk."""
+        row, place, rows = held.row, held.place, self._rows
+        last = row.tokens[-1] if row.tokens else self._prompt(row.question)[-1]
+        rows.token[place] = last
+        rows.key[place] = held.key
+        rows.drawn[place] = len(row.tokens)
+        rows.matcher[place] = self.sampler.boundaries.state_after(row.tokens)
+        rows.left[place] = job.max_tokens
+        rows.until_step[place] = job.until_step
+        rows.greedy[place] = job.greedy or self.sampler.temperature == 0
+
+    def _collect(self, chunk: Any) -> list[Row]:
+        """Adds what the chunk drew to its rows; returns those that paused or ended."""
+        back = []
+        for place, handle in enumerate(self._places):
+            if handle not in self._working:
+                continue
+            held = self._held[handle]
+            count, halt = int(chunk.count[place]), Halt(int(chunk.halt[place]))
+            held.row = self._grown(held.row, chunk, place, count)
+            if self._rows.left[place] > 0:
+                continue
+            held.row = self._paused(held.row, halt)
+            if held.row.finish is Finish.FAILED:  # a key that is NaN would reach later rows even where it is masked
+                self._cache = _wipe_row(self._cache, held.place)
+            if held.row.finish is not Finish.OPEN:
+                self._vacate(held)
+            del self._working[handle]
+            back.append(held.row)
+        return back
+
+    def _grown(self, row: Row, chunk: Any, place: int, count: int) -> Row:
+        stats = {name: (*row.stats[name], *(float(x) for x in chunk.stats[name][place, :count])) for name in self.sampler.stats}
+        cost = row.cost + Cost(decode=self.decode_price(row, count), new_tokens=count)
+        tokens = (*row.tokens, *(int(t) for t in chunk.tokens[place, :count]))
+        return dataclasses.replace(row, tokens=tokens, stats=stats, cost=cost)
+
+    def _paused(self, row: Row, halt: Halt) -> Row:
+        """A row that left the chunk: why, and its text."""
+        finish = {Halt.STOP: Finish.STOP, Halt.FAILED: Finish.FAILED}.get(halt, Finish.OPEN)
+        if finish is Finish.OPEN and len(row.tokens) >= self.sampler.max_tokens:
+            finish = Finish.LENGTH
+        reading = self.sampler.boundaries.read(row.tokens)
+        return dataclasses.replace(row, finish=finish, text=reading.text, steps=reading.steps, step_ends=reading.step_ends)
+
+    @functools.cached_property
+    def _tables(self) -> Tables:
+        boundaries = self.sampler.boundaries
+        ends = np.zeros(self._lm.config.vocab_size, bool)
+        ends[list(self._lm.eos_ids)] = True
+        return jax.tree.map(jnp.asarray, Tables(transition=boundaries.transition, event=boundaries.event, ends=ends))
+
+
+@functools.partial(jax.jit, static_argnames=('copies',))
+def _keys(key: jax.Array, first: int, copies: int) -> jax.Array:
+    keys = jax.vmap(lambda sample: jax.random.fold_in(key, sample))(first + jnp.arange(copies, dtype=jnp.uint32))
+    return jax.random.key_data(keys)
+
+
+def _sample_keys(key: jax.Array, first: int, copies: int) -> np.ndarray:
+    """Key data of consecutive samples of a question, [copies, 2]."""
+    return np.asarray(_keys(key, np.uint32(first), copies))
+
+
+@functools.partial(jax.jit, static_argnames='config')
+def _prefill(config, params, tokens_1s: jax.Array, positions_1s: jax.Array) -> Cache:
+    empty = Cache.empty(config, 1, 1, 0, tokens_1s.shape[1], config.matmul_dtype)
+    return forward(config, params, tokens_1s, positions_1s, empty)[1]
+
+
+_install = jax.jit(Cache.install, donate_argnums=0)
+_write_rows = jax.jit(Cache.write_rows, donate_argnums=0)
+_read_rows = jax.jit(Cache.read_rows)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _clear_row(cache: Cache, place: int) -> Cache:
+    """A row's place made ready for another: its length is 0, its keys are masked until overwritten."""
+    return cache.replace(length=cache.length.at[place].set(0))
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _wipe_row(cache: Cache, place: int) -> Cache:
+    """A row's keys and values set to 0."""
+    return cache.replace(k=tuple(x.at[place].set(0) for x in cache.k), v=tuple(x.at[place].set(0) for x in cache.v))

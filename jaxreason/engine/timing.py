@@ -1,0 +1,44 @@
+"""What a session did with the device's time. Not part of any cost: padding, idle rows and compilation show up here."""
+
+import contextlib
+import dataclasses
+import time
+
+
+@dataclasses.dataclass
+class Timing:
+    """Counters of one session.
+
+    Attributes:
+        seconds: wall time inside the device calls, compilation included.
+        chunks: calls from the host.
+        steps: decode steps.
+        row_steps: decode steps times rows, idle ones included.
+        tokens: tokens drawn for somebody.
+        prefilled: prompt positions computed, padding included.
+        parked: rows moved out to make room.
+    """
+
+    seconds: float = 0.0
+    chunks: int = 0
+    steps: int = 0
+    row_steps: int = 0
+    tokens: int = 0
+    prefilled: int = 0
+    parked: int = 0
+
+    @contextlib.contextmanager
+    def pumping(self):
+        """Adds the wall time of the block."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - began
+
+    def count_chunk(self, steps: int, num_rows: int, tokens: int) -> None:
+        """Adds one call from the host."""
+        self.chunks += 1
+        self.steps += steps
+        self.row_steps += steps * num_rows
+        self.tokens += tokens

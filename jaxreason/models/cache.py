@@ -1,0 +1,152 @@
+"""Keys and values already computed: a prompt part per question, a suffix part per row.
+
+A question's prompt lies in its *slot* once, however many rows sample from it. Rows belong to slots in fixed contiguous
+groups: of b = q * r rows, rows i r .. i r + r - 1 belong to slot i. So the prompt is attended to by all of a slot's rows in
+one product without gathering, a fork moves a suffix and nothing else, and a new question replaces one slot.
+
+One array per layer, not one stacked array: compilers copy a stacked cache at every step (`forward` says where it matters).
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxreason.core.architecture import ModelConfig
+
+Layers = tuple[jax.Array, ...]
+
+
+@struct.dataclass
+class Cache:
+    """What attention remembers. Time is right-padded: the key of index j is that of the j-th token."""
+
+    prompt_k: Layers  # per layer [q, g, s, h] cache dtype; index is position
+    prompt_v: Layers  # per layer [q, g, s, h] cache dtype
+    prompt_length: jax.Array  # [q] int32, tokens in the slot's prompt
+    k: Layers  # per layer [b, g, t, h] cache dtype; position is the slot's prompt length + index
+    v: Layers  # per layer [b, g, t, h] cache dtype
+    length: jax.Array  # [b] int32, tokens each row wrote
+
+    @classmethod
+    def empty(
+        cls,
+        config: ModelConfig,
+        num_slots: int,
+        rows_per_slot: int,
+        prompt_room: int,
+        row_room: int,
+        dtype: str | None = None,
+    ) -> 'Cache':
+        """Makes a cache that holds nothing.
+
+        Args:
+            config: gives layers, heads and head width.
+            num_slots: questions held at once.
+            rows_per_slot: rows of each question.
+            prompt_room: prompt tokens a slot can hold; 0 for a cache to prefill into.
+            row_room: tokens a row can write.
+            dtype: of keys and values; None means `config.matmul_dtype`.
+        """
+        g, h = config.num_kv_heads, config.head_width
+        rows = num_slots * rows_per_slot
+
+        def layers(first: int, room: int) -> Layers:
+            return tuple(jnp.zeros((first, g, room, h), dtype or config.matmul_dtype) for _ in range(config.num_layers))
+
+        return cls(
+            prompt_k=layers(num_slots, prompt_room),
+            prompt_v=layers(num_slots, prompt_room),
+            prompt_length=jnp.zeros((num_slots,), jnp.int32),
+            k=layers(rows, row_room),
+            v=layers(rows, row_room),
+            length=jnp.zeros((rows,), jnp.int32),
+        )
+
+    @property
+    def num_slots(self) -> int:
+        return self.prompt_length.shape[0]
+
+    @property
+    def num_rows(self) -> int:
+        return self.length.shape[0]
+
+    @property
+    def rows_per_slot(self) -> int:
+        return self.num_rows // self.num_slots
+
+    @property
+    def prompt_room(self) -> int:
+        return self.prompt_k[0].shape[2]
+
+    @property
+    def row_room(self) -> int:
+        return self.k[0].shape[2]
+
+    def next_position(self) -> jax.Array:
+        """The position of the token that each row writes next, [b] int32."""
+        return jnp.repeat(self.prompt_length, self.rows_per_slot, total_repeat_length=self.num_rows) + self.length
+
+    def install(self, slots_p: jax.Array, prefilled: 'Cache') -> 'Cache':
+        """Gives slots a new prompt and empties their rows.
+
+        Args:
+            slots_p: slot of each row of `prefilled`; an entry of `num_slots` or more installs nothing, so that a batch of
+                fixed size can be short.
+            prefilled: a cache without prompt part, one row a prompt, each prompt within this cache's `prompt_room`.
+
+        Returns:
+            The cache with those slots' prompts replaced and their rows' lengths 0.
+        """
+        assert prefilled.prompt_room == 0, 'a prompt is prefilled as the rows of a cache without prompt part'
+
+        def put(slots: jax.Array, row: jax.Array) -> jax.Array:
+            return slots.at[slots_p].set(_with_room(row, self.prompt_room).astype(slots.dtype), mode='drop')
+
+        rows_pr = slots_p[:, None] * self.rows_per_slot + jnp.arange(self.rows_per_slot)[None, :]
+        rows = rows_pr.reshape(-1)
+        return self.replace(
+            prompt_k=tuple(map(put, self.prompt_k, prefilled.k)),
+            prompt_v=tuple(map(put, self.prompt_v, prefilled.v)),
+            prompt_length=self.prompt_length.at[slots_p].set(prefilled.length, mode='drop'),
+            # Emptied rows are zeroed: a weight of 0 on a NaN that an earlier row left there would be NaN.
+            k=tuple(x.at[rows].set(0, mode='drop') for x in self.k),
+            v=tuple(x.at[rows].set(0, mode='drop') for x in self.v),
+            length=self.length.at[rows].set(0, mode='drop'),
+        )
+
+    def take(self, rows_b: jax.Array) -> 'Cache':
+        """Rows in a new order, within their slots; a row may appear more than once (that is how a beam forks)."""
+        return self.replace(
+            k=tuple(x[rows_b] for x in self.k),
+            v=tuple(x[rows_b] for x in self.v),
+            length=self.length[rows_b],
+        )
+
+    def read_rows(self, rows_p: jax.Array) -> tuple[Layers, Layers, jax.Array]:
+        """The suffixes of some rows, to park them: keys and values, per layer [p, g, t, h], and lengths [p]."""
+        return tuple(x[rows_p] for x in self.k), tuple(x[rows_p] for x in self.v), self.length[rows_p]
+
+    def write_rows(self, rows_p: jax.Array, k: Layers, v: Layers, length_p: jax.Array) -> 'Cache':
+        """Brings parked suffixes back, bit for bit, into any rows of slots with the same prompt.
+
+        Args:
+            rows_p: where to; an entry of `num_rows` or more is dropped.
+            k: keys as `read_rows` gave them; time is padded or cropped to this cache's room.
+            v: values, likewise.
+            length_p: tokens in each suffix.
+        """
+
+        def put(rows: jax.Array, parked: jax.Array) -> jax.Array:
+            return rows.at[rows_p].set(_with_room(parked, self.row_room).astype(rows.dtype), mode='drop')
+
+        return self.replace(
+            k=tuple(map(put, self.k, k)),
+            v=tuple(map(put, self.v, v)),
+            length=self.length.at[rows_p].set(length_p, mode='drop'),
+        )
+
+
+def _with_room(x_pgth: jax.Array, room: int) -> jax.Array:
+    """Time padded with zeros or cropped to `room`."""
+    missing = room - x_pgth.shape[2]
+    return x_pgth[:, :, :room] if missing <= 0 else jnp.pad(x_pgth, ((0, 0), (0, 0), (0, missing), (0, 0)))

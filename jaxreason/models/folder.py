@@ -1,0 +1,310 @@
+"""Checkpoints: a Hugging Face folder or a GGUF file, as a configuration and a parameter tree.
+
+A folder holds `config.json`, one or more safetensors files (with an index if there are several) and, where it is complete,
+`tokenizer.json` and `generation_config.json`. Nothing in it is executed: pickled weights and `auto_map` are refused, names of
+shards are plain file names of the folder itself. `open_weights` reads the small files and the headers only; `read_checkpoint`
+also the tensors, and a digest of the bytes that they came from.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from jaxreason.core.architecture import DType, ModelConfig
+from jaxreason.core.errors import ConfigError, WeightsError
+from jaxreason.models.safetensors_file import SafetensorsFile
+
+MAX_JSON_BYTES = 64 << 20
+
+_INDEX = 'model.safetensors.index.json'
+_SHARD_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors')
+_PICKLES = ('.bin', '.pt', '.pth', '.ckpt', '.pkl')
+_GGUF_SAMPLING = {'temp': 'temperature', 'top_p': 'top_p', 'top_k': 'top_k', 'min_p': 'min_p'}
+
+Reader = Callable[[], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Weights:
+    """A checkpoint that was opened but whose tensors were not read.
+
+    Attributes:
+        path: the folder or the GGUF file.
+        name: of the model, for people.
+        config: the architecture, in float32.
+        tensors: Hugging Face tensor name -> reader of its values.
+        kinds: Hugging Face tensor name -> how it is stored (`BF16`, `Q4_1`, ...).
+        files: whose bytes make up the digest.
+        eos_ids: tokens that end an answer; empty where the checkpoint names none.
+        bos_id: token that begins a text, or None.
+        tokenizer_source: the folder, the GGUF file's metadata, or None where there is no tokenizer.
+        chat_template: as text (a Jinja template: untrusted), or None.
+        generation: sampling defaults that the checkpoint recommends.
+    """
+
+    path: Path
+    name: str
+    config: ModelConfig
+    tensors: Mapping[str, Reader]
+    kinds: Mapping[str, str]
+    files: tuple[Path, ...]
+    eos_ids: tuple[int, ...]
+    bos_id: int | None
+    tokenizer_source: Path | Mapping[str, object] | None
+    chat_template: str | None
+    generation: Mapping[str, object]
+
+    def digest(self) -> str:
+        """Computes a SHA-256 (hexadecimal): of the one file, or of the names and SHA-256 of several; reads all of them."""
+        sums = {}
+        for path in self.files:
+            with path.open('rb') as file:
+                sums[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
+        if len(sums) == 1:
+            return next(iter(sums.values()))
+        return hashlib.sha256(''.join(f'{name} {each}\n' for name, each in sums.items()).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Checkpoint:
+    """A checkpoint in memory; the attributes not described here are those of `Weights`.
+
+    Attributes:
+        config: with the dtype that was asked for.
+        parameters: nested dicts of arrays, stacked over layers.
+        digest: SHA-256 of the files that it was read from.
+    """
+
+    path: Path
+    name: str
+    config: ModelConfig
+    parameters: dict
+    eos_ids: tuple[int, ...]
+    bos_id: int | None
+    tokenizer_source: Path | Mapping[str, object] | None
+    chat_template: str | None
+    generation: Mapping[str, object]
+    digest: str
+
+
+def read_checkpoint(path: str | Path, dtype: DType = 'float32') -> Checkpoint:
+    """Reads a model: its architecture, weights, and what a tokenizer and a sampler need to know.
+
+    Args:
+        path: a Hugging Face folder or a `.gguf` file.
+        dtype: of the parameters and of matrix products.
+
+    Raises:
+        WeightsError: something is missing, damaged, refused or not supported; the message names the file.
+    """
+    from jaxreason.models.hugging_face import to_parameters
+
+    weights = open_weights(path)
+    try:
+        config = dataclasses.replace(weights.config, parameter_dtype=dtype, matmul_dtype=dtype)
+        parameters = to_parameters(config, weights.tensors, dtype)
+    except WeightsError as error:
+        raise _at(weights.path, error) from error
+    shared = {name: getattr(weights, name) for name in ('path', 'name', 'eos_ids', 'bos_id', 'tokenizer_source')}
+    return Checkpoint(
+        **shared,
+        config=config,
+        parameters=parameters,
+        chat_template=weights.chat_template,
+        generation=weights.generation,
+        digest=weights.digest(),
+    )
+
+
+def open_weights(path: str | Path) -> Weights:
+    """Reads everything of a checkpoint but its tensors' values.
+
+    Args:
+        path: a Hugging Face folder or a `.gguf` file.
+
+    Raises:
+        WeightsError: something is missing, damaged, refused or not supported; the message names the file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path)
+    if path.suffix.lower() in _PICKLES:
+        raise WeightsError(f'{path}: pickled weights may run code and are refused; convert them to safetensors.')
+    if path.suffix.lower() != '.gguf':
+        problem = 'expected a Hugging Face folder or a .gguf file' if path.exists() else 'no such folder or file'
+        raise WeightsError(f'{path}: {problem}; `jaxreason weights fetch NAME` gets a model.')
+    return _open_gguf(path)
+
+
+def _open_gguf(path: Path) -> Weights:
+    from jaxreason.models.gguf_file import GgufFile
+    from jaxreason.models.gguf_names import hugging_face_config, hugging_face_names, hugging_face_tensors
+
+    file = GgufFile.open(path)
+    config = _model_config(path, hugging_face_config(file))
+    ends = [file.value(f'tokenizer.ggml.{kind}_token_id', int) for kind in ('eos', 'eot')]
+    template = file.value('tokenizer.chat_template', str)
+    name = file.value('general.name', str, path.stem)
+    sampling = {ours: file.value(f'general.sampling.{theirs}', (int, float)) for theirs, ours in _GGUF_SAMPLING.items()}
+    return Weights(
+        path=path,
+        name=str(name),
+        config=config,
+        tensors=hugging_face_tensors(file),
+        kinds={target: file.tensors[source].kind for target, source in hugging_face_names(file).items()},
+        files=(path,),
+        eos_ids=_token_ids(path, 'eos_token_id', [end for end in ends if end is not None], config),
+        bos_id=_token_id(path, 'bos_token_id', file.value('tokenizer.ggml.bos_token_id', int), config),
+        tokenizer_source=file.metadata if 'tokenizer.ggml.tokens' in file.metadata else None,
+        chat_template=template if isinstance(template, str) else None,
+        generation=MappingProxyType({name: value for name, value in sampling.items() if value is not None}),
+    )
+
+
+def _open_folder(path: Path) -> Weights:
+    mapping = _read_object(path / 'config.json')
+    if 'quantization_config' in mapping:
+        raise WeightsError(
+            f'{path / "config.json"}: quantised safetensors are not supported; use the unquantised model or a GGUF file.'
+        )
+    config = _model_config(path / 'config.json', mapping)
+    generation_path = path / 'generation_config.json'
+    generation = _read_object(generation_path) if generation_path.exists() else {}
+    shards = _shards(path)
+    tensors: dict[str, Reader] = {}
+    kinds: dict[str, str] = {}
+    for shard, names in shards.items():
+        for name in names:
+            tensors[name] = functools.partial(shard.tensor, name)
+            kinds[name] = shard.tensors[name].kind
+    named = [source for source in (generation, mapping) if source.get('eos_token_id') is not None]
+    first = [source['bos_token_id'] for source in (generation, mapping) if source.get('bos_token_id') is not None]
+    return Weights(
+        path=path,
+        name=path.resolve().name,
+        config=config,
+        tensors=tensors,
+        kinds=kinds,
+        files=(path / 'config.json', *(shard.path for shard in shards)),
+        eos_ids=_token_ids(path, 'eos_token_id', named[0]['eos_token_id'] if named else [], config),
+        bos_id=_token_id(path, 'bos_token_id', first[0] if first else None, config),
+        tokenizer_source=path if (path / 'tokenizer.json').exists() else None,
+        chat_template=_chat_template(path),
+        generation=MappingProxyType(generation),
+    )
+
+
+def _shards(path: Path) -> dict[SafetensorsFile, list[str]]:
+    """The folder's safetensors files and the names of the tensors in each."""
+    index = path / _INDEX
+    if not index.exists():
+        file = SafetensorsFile.open(_only_weights_file(path))
+        return {file: list(file.tensors)}
+    weight_map = _read_object(index).get('weight_map')
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise WeightsError(f'{index}: expected an object weight_map of tensor names to files; fetch the folder again.')
+    shards: dict[SafetensorsFile, list[str]] = {}
+    for name in sorted(set(map(str, weight_map.values()))):
+        if not _SHARD_NAME.fullmatch(name):
+            raise WeightsError(
+                f'{index}: expected plain names of safetensors files, got {name[:64]!r}; fetch the folder again.'
+            )
+        if not (path / name).exists():
+            raise WeightsError(f'{path / name}: missing, the index names it; fetch the folder again.')
+        file = SafetensorsFile.open(path / name)
+        listed = {tensor for tensor, shard in weight_map.items() if shard == name}
+        if listed != set(file.tensors):
+            odd = min(listed ^ set(file.tensors))
+            raise WeightsError(
+                f'{path / name}: the index and the file disagree about tensor {odd[:64]!r}; fetch the folder again.'
+            )
+        shards[file] = list(file.tensors)
+    return shards
+
+
+def _only_weights_file(path: Path) -> Path:
+    single = path / 'model.safetensors'
+    if single.exists():
+        return single
+    found = sorted(path.glob('*.safetensors'))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise WeightsError(f'{path}: {len(found)} safetensors files without {_INDEX}; fetch the index too.')
+    pickles = sorted(file.name for file in path.iterdir() if file.suffix in _PICKLES)
+    if pickles:
+        raise WeightsError(f'{path / pickles[0]}: pickled weights may run code and are refused; convert them to safetensors.')
+    raise WeightsError(f'{path}: expected model.safetensors, found no weights; fetch the folder again.')
+
+
+def _chat_template(path: Path) -> str | None:
+    """The template of a folder: its own file, else an entry of the tokenizer's configuration (a text, or several by name)."""
+    own = path / 'chat_template.jinja'
+    if own.exists():
+        return _read_text(own)
+    settings = path / 'tokenizer_config.json'
+    found = _read_object(settings).get('chat_template') if settings.exists() else None
+    if isinstance(found, list):
+        named = {item.get('name'): item.get('template') for item in found if isinstance(item, dict)}
+        found = named.get('default')
+    if found is not None and not isinstance(found, str):
+        raise WeightsError(f'{settings}: chat_template must be text, got {type(found).__name__}.')
+    return found
+
+
+def _model_config(path: Path, mapping: Mapping[str, object]) -> ModelConfig:
+    try:
+        return ModelConfig.from_hugging_face(mapping)
+    except (WeightsError, ConfigError) as error:
+        raise WeightsError(f'{path}: {str(error).removeprefix("config.json: ")}') from error
+
+
+def _token_ids(path: Path, name: str, found: object, config: ModelConfig) -> tuple[int, ...]:
+    several = found if isinstance(found, list) else [found]
+    checked = [_token_id(path, name, each, config) for each in several]
+    return tuple(dict.fromkeys(each for each in checked if each is not None))
+
+
+def _token_id(path: Path, name: str, found: object, config: ModelConfig) -> int | None:
+    if found is None:
+        return None
+    if type(found) is not int or not 0 <= found < config.vocab_size:
+        raise WeightsError(
+            f'{path}: {name} must be a token of the vocabulary, 0 to {config.vocab_size - 1}, got {str(found)[:64]!r}.'
+        )
+    return found
+
+
+def _read_object(path: Path) -> dict:
+    try:
+        value = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
+        problem = ' '.join(str(error).split())[:120]
+        raise WeightsError(f'{path}: expected JSON ({problem}); fetch the folder again.') from error
+    if not isinstance(value, dict):
+        raise WeightsError(f'{path}: expected a JSON object, got {type(value).__name__}; fetch the folder again.')
+    return value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise WeightsError(f'{path}: expected at most {MAX_JSON_BYTES} bytes, found {size}; fetch the folder again.')
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise WeightsError(f'{path}: cannot be read: {error.strerror or error}; fetch the folder again.') from error
+    except UnicodeDecodeError as error:
+        raise WeightsError(f'{path}: expected UTF-8 text; fetch the folder again.') from error
+
+
+def _at(path: Path, error: WeightsError) -> WeightsError:
+    """The same error, with the checkpoint's path where the message does not name it."""
+    return error if str(path) in str(error) else WeightsError(f'{path}: {error}')

@@ -1,0 +1,196 @@
+"""The decoder: one forward pass for sampling, scoring, verifying and training.
+
+`forward(config, params, tokens, positions, cache) -> (hidden, cache)` is the single entry, so that the log-probabilities of
+sampling and of training cannot drift apart. Parameters are a plain nested dict whose `layers` are either *stacked* (one
+array [l, ...] per weight; the layers run in a scan: short to compile, made for training and prefill) or *unstacked* (a tuple
+with one dict per layer; a Python loop: made for decoding, where a scan copies the cache at every step).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxreason.core.architecture import ModelConfig
+from jaxreason.models.attention import Attention, Frame, LayerCache
+from jaxreason.models.cache import Cache
+from jaxreason.models.layers import GatedMLP, RMSNorm, rotary_angles
+
+Parameters = Mapping[str, Any]
+
+
+class Block(nn.Module):
+    """Attention, then the MLP, each normed and added to the residual stream."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x_bcd: jax.Array, frame: Frame, cache: LayerCache | None):
+        config = self.config
+
+        def norm(name: str, x: jax.Array) -> jax.Array:
+            return RMSNorm(config, config.width, name=name)(x)
+
+        y_bcd, cache = Attention(config, name='attention')(norm('attention_norm', x_bcd), frame, cache)
+        x_bcd = x_bcd + (norm('attention_post_norm', y_bcd) if config.post_norms else y_bcd)
+        y_bcd = GatedMLP(config, name='mlp')(norm('mlp_norm', x_bcd))
+        return x_bcd + (norm('mlp_post_norm', y_bcd) if config.post_norms else y_bcd), cache
+
+
+def init_parameters(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
+    """Draws parameters, stacked over layers.
+
+    Args:
+        config: the architecture; weights are in its `parameter_dtype`.
+        key: of `jax.random.key`.
+
+    Returns:
+        `embedding` [v, d], `layers` (every weight [l, ...]), `final_norm`, and `head` [v, d] unless it is tied.
+    """
+    embedding_key, head_key, layers_key = jax.random.split(key, 3)
+    x_bcd = jnp.zeros((1, 1, config.width), jnp.float32)
+    frame = _frames(config, jnp.zeros((1, 1), jnp.int32), None)[0]
+
+    def init_layer(layer_key: jax.Array):
+        return Block(config).init(layer_key, x_bcd, frame, None)['params']
+
+    def init_table(table_key: jax.Array) -> jax.Array:
+        # The embedding is scaled up where the config says so; either way a token starts near unit norm per channel.
+        table = jax.random.normal(table_key, (config.vocab_size, config.width), jnp.float32) * config.width**-0.5
+        return table.astype(config.parameter_dtype)
+
+    params = {
+        'embedding': init_table(embedding_key),
+        'layers': jax.vmap(init_layer)(jax.random.split(layers_key, config.num_layers)),
+        'final_norm': RMSNorm(config, config.width).init(head_key, x_bcd)['params'],
+    }
+    if not config.tied_head:
+        params['head'] = init_table(head_key)
+    return params
+
+
+def forward(
+    config: ModelConfig,
+    params: Parameters,
+    tokens_bc: jax.Array,
+    positions_bc: jax.Array,
+    cache: Cache | None = None,
+) -> tuple[jax.Array, Cache | None]:
+    """Runs the decoder.
+
+    Args:
+        config: the architecture.
+        params: stacked or unstacked.
+        tokens_bc: token ids; one outside the vocabulary makes its row NaN.
+        positions_bc: position of each token in its sequence, int32; negative marks padding, which is never attended to and
+            whose output is meaningless. Without a cache padding may be anywhere; with one, valid tokens come first in a
+            row, and their positions go on from `cache.next_position()`.
+        cache: attended to, and appended to: each row's valid tokens at its own length. The caller sees to the room.
+
+    Returns:
+        Hidden states after the final norm, float32 [b, c, d], and the cache with the new tokens, or None.
+    """
+    is_token_bc = positions_bc >= 0
+    x_bcd = _embed(config, params['embedding'], tokens_bc, is_token_bc)
+    frames = _frames(config, positions_bc, cache)
+    layers = params['layers']
+    run = _run_unstacked if isinstance(layers, tuple | list) else _run_scanned
+    past = None if cache is None else tuple(map(LayerCache, cache.prompt_k, cache.prompt_v, cache.k, cache.v))
+    x_bcd, past = run(config, layers, x_bcd, frames, past)
+    hidden_bcd = RMSNorm(config, config.width).apply({'params': params['final_norm']}, x_bcd)
+    if cache is None:
+        return hidden_bcd, None
+    cache = cache.replace(
+        k=tuple(layer.k for layer in past),
+        v=tuple(layer.v for layer in past),
+        length=cache.length + jnp.sum(is_token_bc, axis=1, dtype=jnp.int32),
+    )
+    return hidden_bcd, cache
+
+
+def _embed(config: ModelConfig, table_vd: jax.Array, tokens_bc: jax.Array, is_token_bc: jax.Array) -> jax.Array:
+    x_bcd = table_vd.at[tokens_bc].get(mode='fill', fill_value=jnp.nan, wrap_negative_indices=False)
+    # Gemma was trained with the scale rounded to the dtype of its weights.
+    scale = jnp.asarray(config.embedding_scale, table_vd.dtype).astype(jnp.float32)
+    return jnp.where(is_token_bc[:, :, None], x_bcd.astype(jnp.float32) * scale, 0.0)
+
+
+def _run_unstacked(config: ModelConfig, layers, x_bcd, frames, past):
+    block = Block(config)
+    past_layers = past or (None,) * config.num_layers
+    grown = []
+    for layer, kind, layer_cache in zip(layers, config.kind_of_layer, past_layers, strict=True):
+        x_bcd, layer_cache = block.apply({'params': layer}, x_bcd, frames[kind], layer_cache)
+        grown.append(layer_cache)
+    return x_bcd, tuple(grown)
+
+
+def _run_scanned(config: ModelConfig, layers, x_bcd, frames, past):
+    block = Block(config)
+    kind_l = jnp.asarray(config.kind_of_layer, jnp.int32)
+    # Layers of several kinds share one body: the frames are stacked and each step picks its own.
+    stacked_frames = jax.tree.map(lambda *parts: jnp.stack(parts), *frames)
+
+    def body(x_bcd, scanned):
+        layer, kind, layer_cache = scanned
+        frame = frames[0] if len(frames) == 1 else jax.tree.map(lambda part: part[kind], stacked_frames)
+        return block.apply({'params': layer}, x_bcd, frame, layer_cache)
+
+    stacked_past = None if past is None else jax.tree.map(lambda *parts: jnp.stack(parts), *past)
+    x_bcd, stacked_past = jax.lax.scan(body, x_bcd, (layers, kind_l, stacked_past))
+    if past is None:
+        return x_bcd, None
+    return x_bcd, _layers(stacked_past, config.num_layers)
+
+
+def _frames(config: ModelConfig, positions_bc: jax.Array, cache: Cache | None) -> tuple[Frame, ...]:
+    """Angles, visibility and write places for every kind of layer."""
+    return tuple(_frame(config, window, is_local, positions_bc, cache) for window, is_local in config.layer_kinds)
+
+
+def _frame(config: ModelConfig, window: int, is_local: bool, positions_bc: jax.Array, cache: Cache | None) -> Frame:
+    cos_bcr, sin_bcr = rotary_angles(config, positions_bc, is_local)
+
+    def visible(key_positions_bt: jax.Array, exists_bt: jax.Array) -> jax.Array:
+        distance_bct = positions_bc[:, :, None] - key_positions_bt[:, None, :]
+        seen_bct = (distance_bct >= 0) & exists_bt[:, None, :] & (positions_bc >= 0)[:, :, None]
+        return seen_bct & (distance_bct < window) if window else seen_bct
+
+    if cache is None:
+        return Frame(cos_bcr, sin_bcr, visible(positions_bc, positions_bc >= 0))
+    is_token_bc = positions_bc >= 0
+    new_b = jnp.sum(is_token_bc, axis=1, dtype=jnp.int32)
+    prompt_b1 = jnp.repeat(cache.prompt_length, cache.rows_per_slot, total_repeat_length=cache.num_rows)[:, None]
+    times_1t = jnp.arange(cache.row_room, dtype=jnp.int32)[None, :]
+    own_bct = visible(prompt_b1 + times_1t, times_1t < (cache.length + new_b)[:, None])
+    prompt_bcs = None
+    if cache.prompt_room:
+        places_1s = jnp.arange(cache.prompt_room, dtype=jnp.int32)[None, :]
+        prompt_bcs = visible(jnp.broadcast_to(places_1s, (cache.num_rows, cache.prompt_room)), places_1s < prompt_b1)
+    write_at_bc = cache.length[:, None] + jnp.arange(positions_bc.shape[1], dtype=jnp.int32)[None, :]
+    write_at_bc = jnp.where(is_token_bc, write_at_bc, cache.row_room)
+    return Frame(cos_bcr, sin_bcr, own_bct, prompt_bcs, write_at_bc)
+
+
+def _layers(stacked: Any, count: int) -> tuple[Any, ...]:
+    leaves, structure = jax.tree.flatten(stacked)
+    return tuple(jax.tree.unflatten(structure, [leaf[index] for leaf in leaves]) for index in range(count))
+
+
+def unstack_layers(params: Parameters) -> dict[str, Any]:
+    """The same parameters with `layers` a tuple of one dict per layer; already unstacked ones are returned as they are."""
+    layers = params['layers']
+    if isinstance(layers, tuple | list):
+        return dict(params)
+    count = jax.tree.leaves(layers)[0].shape[0]
+    return {**params, 'layers': _layers(layers, count)}
+
+
+def stack_layers(params: Parameters) -> dict[str, Any]:
+    """The same parameters with every weight of `layers` one array [l, ...]; the inverse of `unstack_layers`."""
+    layers = params['layers']
+    if not isinstance(layers, tuple | list):
+        return dict(params)
+    return {**params, 'layers': jax.tree.map(lambda *parts: jnp.stack(parts), *layers)}

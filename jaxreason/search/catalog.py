@@ -1,0 +1,12 @@
+"""From the `kind` of a configuration to the strategy class: the only place where a string chooses one."""
+
+from jaxreason.search.best_of_n import BestOfN
+from jaxreason.search.greedy import Greedy
+from jaxreason.search.majority import Majority
+from jaxreason.search.strategy import Strategy
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    'greedy': Greedy,
+    'majority': Majority,
+    'best_of_n': BestOfN,
+}

@@ -1,0 +1,84 @@
+"""From candidates to one answer: how step scores become a solution score, and how solutions vote.
+
+Answers that are exactly equal vote together (`data.answers.answer_key`), under the wording of the earliest candidate. Ties go
+to the answer whose earliest candidate has the smallest sample index; candidates that name no answer do not vote.
+
+References:
+    Snell et al., Scaling LLM Test-Time Compute Optimally, 2024, section 5.1 and appendix G (aggregation over steps, weighted
+    best-of-N); Li et al., Making Language Models Better Reasoners with Step-Aware Verifier, 2023 (weighted vote).
+"""
+
+import enum
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from jaxreason.core.types import Candidate
+from jaxreason.data.answers import answer_key
+
+
+class Vote(enum.StrEnum):
+    """How solution scores become an answer."""
+
+    NAIVE = 'naive'  # the answer of the single best solution
+    WEIGHTED = 'weighted'  # the answer with the largest sum of scores
+    MAJORITY = 'majority'  # the answer with the most solutions
+
+
+class Aggregation(enum.StrEnum):
+    """How the scores of a solution's steps become the score of the solution."""
+
+    LAST = 'last'
+    MIN = 'min'
+    PROD = 'prod'
+    MEAN = 'mean'
+
+
+AGGREGATE: dict[Aggregation, Callable[[Sequence[float]], float]] = {
+    Aggregation.LAST: lambda scores: scores[-1],
+    Aggregation.MIN: min,
+    Aggregation.PROD: math.prod,
+    Aggregation.MEAN: lambda scores: math.fsum(scores) / len(scores),
+}
+
+
+class Choice(NamedTuple):
+    """The chosen answer, and the weight of every distinct answer, largest first."""
+
+    answer: str | None
+    votes: tuple[tuple[str, float], ...]
+
+
+def solution_score(candidate: Candidate, aggregation: Aggregation) -> float:
+    """The score of a whole solution; a solution without steps scores 0."""
+    return AGGREGATE[aggregation](candidate.scores) if candidate.scores else 0.0
+
+
+def choose(candidates: Sequence[Candidate], vote: Vote, aggregation: Aggregation = Aggregation.LAST) -> Choice:
+    """Picks an answer.
+
+    Args:
+        candidates: with answers extracted, and scores unless the vote is `MAJORITY`.
+        vote: how solutions become an answer.
+        aggregation: how steps become a solution's score; not used by `MAJORITY`.
+
+    Returns:
+        The choice; its answer is None where no candidate names one.
+    """
+    weights: dict[str, float] = {}
+    wording: dict[str, str] = {}
+    for candidate in sorted(candidates, key=lambda c: c.sample):
+        if candidate.answer is None:
+            continue
+        key = answer_key(candidate.answer)
+        wording.setdefault(key, candidate.answer)
+        if vote is Vote.MAJORITY:
+            weights[key] = weights.get(key, 0.0) + 1.0
+        elif vote is Vote.WEIGHTED:
+            weights[key] = weights.get(key, 0.0) + solution_score(candidate, aggregation)
+        else:
+            weights[key] = max(weights.get(key, -math.inf), solution_score(candidate, aggregation))
+    # Python's sort is stable and dicts keep insertion order, so equal weights stay in sample order.
+    ranked = sorted(weights, key=lambda key: -weights[key])
+    votes = tuple((wording[key], weights[key]) for key in ranked)
+    return Choice(votes[0][0] if votes else None, votes)

@@ -1,0 +1,154 @@
+"""What every search strategy is: a frozen value with a generator that reads like the paper's pseudo-code.
+
+`search` knows one question; the driver knows that others exist. `solve` and `stream` run the driver.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from jaxreason.core.budget import UNLIMITED, Budget
+from jaxreason.core.cost import FREE, Cost, total
+from jaxreason.core.keys import check_seed, text_id
+from jaxreason.core.protocols import Sampler, Verifier
+from jaxreason.core.requests import Extend, Score, Search, Start, Until
+from jaxreason.core.types import Candidate, Outcome, Question, Row
+from jaxreason.data.answers import extract_answer
+from jaxreason.search.drive import Task, drive
+from jaxreason.search.select import Choice
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Strategy(abc.ABC):
+    """A way to spend a budget on one question."""
+
+    @property
+    def judges(self) -> tuple[str | None, ...]:
+        """Names of the verifiers that it asks; None is the one given to `solve`."""
+        return ()
+
+    @property
+    @abc.abstractmethod
+    def generations(self) -> int:
+        """Solutions that it begins, in the paper's unit of a budget."""
+
+    @abc.abstractmethod
+    def search(self, question: Question, budget: Budget) -> Search:
+        """Yields requests, is sent replies, returns the outcome. Never spends more than `budget`."""
+
+    def stream(
+        self,
+        questions: Sequence[str | Question],
+        sampler: Sampler,
+        verifier: Verifier | Mapping[str, Verifier] | None = None,
+        *,
+        seed: int = 0,
+        budget: Budget = UNLIMITED,
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Answers questions together; yields (index, outcome) as each is finished.
+
+        Args:
+            questions: texts, or questions with ids. The id addresses the draws: equal texts given as text share theirs.
+            sampler: the policy and how it samples.
+            verifier: None where the strategy needs none; a mapping where it names the one it asks.
+            seed: in [0, 2^32).
+            budget: limits for each question.
+
+        Raises:
+            ValueError: the strategy needs a verifier or a statistic and has none, or begins more solutions than the budget
+                allows.
+        """
+        check_seed(seed)
+        verifiers = dict(verifier) if isinstance(verifier, Mapping) else {None: verifier} if verifier else {}
+        self.check(verifiers, sampler.stats, budget)
+        asked = [Question(text_id(q), q) if isinstance(q, str) else q for q in questions]
+        tasks = [Task(question, self.search(question, budget), budget, seed) for question in asked]
+        return drive(tasks, sampler.session(), verifiers)
+
+    def solve(
+        self,
+        questions: Sequence[str | Question],
+        sampler: Sampler,
+        verifier: Verifier | Mapping[str, Verifier] | None = None,
+        *,
+        seed: int = 0,
+        budget: Budget = UNLIMITED,
+    ) -> list[Outcome]:
+        """The outcomes of `stream`, in the order of the questions."""
+        found = dict(self.stream(questions, sampler, verifier, seed=seed, budget=budget))
+        return [found[index] for index in range(len(found))]
+
+    def check(self, verifiers: Mapping[str | None, Verifier], stats: Sequence[str], budget: Budget) -> None:
+        """Refuses early what cannot work.
+
+        Args:
+            verifiers: by name; None is the default one.
+            stats: per-token statistics that rows will carry.
+            budget: limits for each question.
+
+        Raises:
+            ValueError: a verifier is missing, or a statistic that it reads; or the budget is too small.
+        """
+        kind = type(self).__name__
+        for name in self.judges:
+            if name not in verifiers:
+                wanted = 'a verifier' if name is None else f'the verifier {name!r}'
+                raise ValueError(f'{kind} needs {wanted}, got none: pass one, for example MeanLogprob().')
+            missing = sorted(verifiers[name].stats - set(stats))
+            if missing:
+                raise ValueError(
+                    f"{kind}: its verifier reads {missing[0]}, which is not sampled: add it to the sampler's stats."
+                )
+        if budget.generations is not None and self.generations > budget.generations:
+            raise ValueError(
+                f'{kind} begins {self.generations} solutions, the budget allows {budget.generations}: lower n or raise it.'
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parallel(Strategy):
+    """Samples `n` independent solutions, then chooses.
+
+    Since the samples are independent, one pool of N of them gives every n <= N: `choose` is all that differs.
+    """
+
+    n: int
+
+    def __post_init__(self):
+        if self.n < 1:
+            raise ValueError(f'n must be at least 1 sample per question, got {self.n}.')
+
+    @property
+    def generations(self) -> int:
+        return self.n
+
+    @abc.abstractmethod
+    def choose(self, candidates: Sequence[Candidate]) -> Choice:
+        """Picks an answer from candidates that were sampled independently."""
+
+    def search(self, question: Question, budget: Budget) -> Search:
+        rows, cost = yield Start(question, copies=self.n)
+        rows, spent = yield Extend(rows, until=Until.END, budget=budget - cost, scored_by=self.judges)
+        scores: Sequence[tuple[float, ...]] = [()] * len(rows)
+        verified: Sequence[Cost] = [FREE] * len(rows)
+        for judge in self.judges:
+            scores, verified = yield Score(rows, judge)
+        cost += spent + total(verified)
+        candidates = tuple(candidate(*judged) for judged in zip(rows, scores, verified, strict=True))
+        choice = self.choose(candidates)
+        return Outcome(question=question, answer=choice.answer, candidates=candidates, votes=choice.votes, cost=cost)
+
+
+def candidate(row: Row, scores: Sequence[float] = (), verified: Cost = FREE) -> Candidate:
+    """What a strategy keeps of a row: its text, its answer, its scores, and what it alone cost."""
+    return Candidate(
+        sample=row.sample,
+        text=row.text,
+        tokens=row.tokens,
+        steps=row.steps,
+        step_ends=row.step_ends,
+        finish=row.finish,
+        answer=extract_answer(row.text),
+        scores=tuple(scores),
+        cost=row.cost + verified,
+    )
