@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import ConfigError
+from jaxreason.core.overrides import Parts, apply, item_index, origin_of
 from jaxreason.core.yaml_text import join, shown
 
 T = TypeVar('T')
@@ -55,10 +56,6 @@ class _Invalid(Exception):
         self.where = where
 
 
-class _Parts(dict):
-    """Overrides inside a value that the file does not give: laid over the default, item by item."""
-
-
 def load(cls: type[T], path: Path | None, overrides: Sequence[str] = ()) -> T:
     """Reads a configuration.
 
@@ -72,11 +69,11 @@ def load(cls: type[T], path: Path | None, overrides: Sequence[str] = ()) -> T:
     """
     tree, origins = yaml_text.read(path) if path is not None else ({}, {})
     for override in overrides:
-        _override(tree, origins, override)
+        apply(tree, origins, override)
     try:
         return _convert(cls, tree, '', _ABSENT)
     except _Invalid as error:
-        origin = _origin(error.where, origins) or (f'{path}' if path is not None else '')
+        origin = origin_of(error.where, origins) or (f'{path}' if path is not None else '')
         raise ConfigError(f'{origin}: {error}' if origin else str(error)) from error
 
 
@@ -150,7 +147,7 @@ def _convert(hint: Any, value: Any, where: str, base: Any) -> Any:
             raise _wrong(hint, value, where)
         olds = base if isinstance(base, Mapping) else {}
         items = {key: _convert(args[1], item, join(where, key), olds.get(key, _ABSENT)) for key, item in value.items()}
-        return {**olds, **items} if isinstance(value, _Parts) else items
+        return {**olds, **items} if isinstance(value, Parts) else items
     if dataclasses.is_dataclass(hint):
         return _instance(typing.cast(type, hint), value, where, base)
     return _scalar(hint, value, where)
@@ -209,12 +206,13 @@ def _of_kind(catalog: Mapping[str, type], value: Any, where: str, base: Any) -> 
 
 def _items(hint: Any, value: Any, where: str, base: Any) -> tuple:
     olds = base if isinstance(base, tuple) else ()
-    if isinstance(value, _Parts):
+    if isinstance(value, Parts):
         items = list(olds)
         for word, item in value.items():
-            if not word.isdecimal() or int(word) >= len(items):
+            index = item_index(word, len(items))
+            if index is None:
                 raise _Invalid(join(where, word), f'no such item: the list has {len(items)}, counted from 0.')
-            items[int(word)] = _convert(hint, item, join(where, word), items[int(word)])
+            items[index] = _convert(hint, item, join(where, word), items[index])
         return tuple(items)
     if not isinstance(value, list | tuple):
         raise _Invalid(where, f'expected a list, got {shown(value)}: put it in [].')
@@ -241,7 +239,7 @@ def _accepts(hint: Any, value: Any) -> bool:
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in args)
     if origin is tuple:
-        return isinstance(value, list | tuple | _Parts)
+        return isinstance(value, list | tuple | Parts)
     if origin in (dict, Mapping) or dataclasses.is_dataclass(hint):
         return isinstance(value, dict)
     if not isinstance(hint, type):
@@ -306,46 +304,6 @@ def _nearest(key: str, valid: Mapping[str, Any]) -> str:
 
 def _listed(valid: Mapping[str, Any]) -> str:
     return ', '.join(valid) or 'no keys'
-
-
-# Overrides.
-
-
-def _override(tree: dict[str, Any], origins: dict[str, str], override: str) -> None:
-    """Sets one value in the tree, making the mappings on the way to it."""
-    path, equals, text = override.partition('=')
-    name = f'override {path if path.isprintable() and len(path) <= 100 else shown(path)}'
-    parts = path.split('.')
-    if not equals or not all(parts):
-        raise ConfigError(f'{name}: expected dotted.path=value, got {shown(override)}.')
-    value = yaml_text.parse_value(text, name)
-    node: Any = tree
-    for depth, part in enumerate(parts):
-        key: Any = part
-        if isinstance(node, list):
-            if not part.isdecimal() or int(part) >= len(node):
-                raise ConfigError(
-                    f'{name}: {".".join(parts[:depth])} has {len(node)} items, counted from 0; there is no {part}.'
-                )
-            key = int(part)
-        elif not isinstance(node, dict):
-            raise ConfigError(f'{name}: {".".join(parts[:depth])} is {shown(node)}, which has no part {shown(part)}.')
-        if depth == len(parts) - 1:
-            node[key] = value
-            break
-        if isinstance(node, dict) and node.get(key) is None:
-            node[key] = _Parts()
-        node = node[key]
-    for known in [known for known in origins if known == path or known.startswith(f'{path}.')]:
-        del origins[known]
-    origins[path] = 'override'
-
-
-def _origin(where: str, origins: Mapping[str, str]) -> str:
-    """Where the value at `where`, or the nearest mapping around it, was given."""
-    while where and where not in origins:
-        where = where.rpartition('.')[0]
-    return origins.get(where, '')
 
 
 # Writing: typed values to plain ones.

@@ -50,8 +50,9 @@ class Pool:
     gold: str
     level: str
     subject: str
-    cost: Mapping[str, int]  # the prompt
+    cost: Mapping[str, int]  # what no candidate is charged with by itself: the prompt
     candidates: tuple[PoolCandidate, ...]
+    chosen: Mapping[str, Any] | None = None  # answer and votes of a strategy that searched by itself
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

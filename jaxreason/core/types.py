@@ -74,6 +74,7 @@ class Row:
         text: what the tokens say, without end token and without anything after a stop string.
         step_ends: number of tokens at the end of each step, increasing; the last step is open unless it ends the row.
         steps: the text of each step; joined they are `text`.
+        at_boundary: it paused with the token that completed a step delimiter; else its last step is still open.
         stats: per-token statistics asked of the sampler by name, each as long as `tokens`:
             `logprob` (nats, model), `sampled_logprob` (nats, the distribution drawn from), `self_certainty` (nats).
         finish: why it stopped, or `OPEN`.
@@ -87,6 +88,7 @@ class Row:
     text: str = ''
     step_ends: tuple[int, ...] = ()
     steps: tuple[str, ...] = ()
+    at_boundary: bool = False
     stats: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     finish: Finish = Finish.OPEN
     cost: Cost = Cost()

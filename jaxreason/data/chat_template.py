@@ -5,6 +5,7 @@ and killed when it does not answer: an endless loop or a gigabyte of output beco
 The date that a template may print is given, not read from a clock: a prompt must not change overnight.
 """
 
+import atexit
 import json
 import os
 import selectors
@@ -79,10 +80,15 @@ class _Worker:
                 process.stdin.flush()
                 return json.loads(self._read_line(process))
             except (OSError, ValueError, TimeoutError) as error:
+                self._stop()
                 return {'error': f'the renderer stopped: {error}'}
             except BaseException:  # an interrupt: the pending reply must not answer the next request
                 self._stop()
                 raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._stop()
 
     def _started(self) -> subprocess.Popen:
         # A forked child shares the pipes of its parent, and must not read the parent's replies.
@@ -100,10 +106,11 @@ class _Worker:
         return self._process
 
     def _stop(self) -> None:
-        if self._process is not None:
+        # A forked child leaves the process to the parent that started it.
+        if self._process is not None and self._owner == os.getpid():
             self._process.kill()
             self._process.communicate()
-            self._process = None
+        self._process = None
 
     def _read_line(self, process: subprocess.Popen) -> bytes:
         deadline = time.monotonic() + WALL_SECONDS
@@ -112,14 +119,13 @@ class _Worker:
             selector.register(process.stdout, selectors.EVENT_READ)
             while not parts or not parts[-1].endswith(b'\n'):
                 if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self._stop()
                     raise TimeoutError(f'no answer within {WALL_SECONDS:g} s')
                 part = os.read(process.stdout.fileno(), 1 << 20)
                 if not part:
-                    self._stop()
                     raise OSError('it used too much memory or crashed')
                 parts.append(part)
         return b''.join(parts)
 
 
 _WORKER = _Worker()
+atexit.register(_WORKER.close)

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 
-from jaxreason.data.guards import MAX_PRODUCT, MAX_TERMS, TooLarge, Unreadable, check_power, check_size
+from jaxreason.data.guards import MAX_PRODUCT, MAX_TERMS, Refused, Unreadable, check_power, check_size
 
 Monomial = tuple[tuple[str, Fraction], ...]  # (symbol, exponent), by symbol; exponents are never zero
 Terms = dict[Monomial, Fraction]
@@ -30,6 +30,7 @@ NUM_SAMPLES = 2
 IMAGINARY = '#i'
 CONSTANTS = {'pi': math.pi, 'e': math.e}
 _ONE: Terms = {(): Fraction(1)}
+_TRIAL_LIMIT = 2000
 _HALF = Fraction(1, 2)
 
 
@@ -89,9 +90,9 @@ class Expression:
         difference = _add(_multiply(self.top, other.bottom), _multiply(other.top, self.bottom), -1)
         if not difference:
             return True
-        if self.constant is not None and other.constant is not None:
+        if not (self.opaque or other.opaque) or _differ(self.samples, other.samples):
             return False
-        return None if _close(self.samples, other.samples) else False
+        return None
 
     def key(self) -> str:
         """Text that equal expressions share; rational functions are told apart by their value at one exact point."""
@@ -183,13 +184,15 @@ def root(radicand: Expression, degree: int) -> Expression:
         exact = _denested(radicand.top)
     if exact is None:
         return opaque(f'root{degree}', value, radicand)
-    return Expression(exact, _ONE, _sampled(value, radicand), radicand.opaque)
+    # Radicals are independent only if their radicands are known to be prime.
+    is_opaque = radicand.opaque or any(n[1:].isdigit() and int(n[1:]) > _TRIAL_LIMIT**2 for n in _symbols(exact))
+    return Expression(exact, _ONE, _sampled(value, radicand), is_opaque)
 
 
 def prime_factors(number: int) -> dict[int, int]:
-    """Factors by trial division up to 2,000; what is left is kept whole if it is no square."""
+    """Factors by trial division up to a limit; what is left is kept whole if it is no square."""
     factors: dict[int, int] = {}
-    for p in (2, *range(3, 2000, 2)):
+    for p in (2, *range(3, _TRIAL_LIMIT, 2)):
         while number % p == 0:
             factors[p] = factors.get(p, 0) + 1
             number //= p
@@ -224,12 +227,10 @@ def _sampled(function: Callable[..., complex], *arguments: Expression) -> Sample
     return tuple(values)
 
 
-def _close(a: Samples, b: Samples) -> bool:
-    """Whether the samples do not prove a difference."""
-    for x, y in zip(a, b, strict=True):
-        if cmath.isfinite(x) and cmath.isfinite(y) and abs(x - y) > 1e-6 * max(abs(x), abs(y)):
-            return False
-    return True
+def _differ(a: Samples, b: Samples) -> bool:
+    """Whether the samples prove a difference."""
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if cmath.isfinite(x) and cmath.isfinite(y)]
+    return any(abs(x - y) > 1e-6 * max(abs(x), abs(y)) for x, y in pairs)
 
 
 def _float(number: Fraction) -> float:
@@ -301,6 +302,8 @@ def _quotient(top: Terms, bottom: Terms, samples: Samples, is_opaque: bool) -> E
         return Expression({}, _ONE, samples, is_opaque)
     if len(bottom) > 1:
         top, bottom = _rationalised(top, bottom)
+    if len(bottom) > 1 and (whole := _divided(top, bottom)) is not None:
+        top, bottom = whole, _ONE
     if bottom != _ONE and len(bottom) == 1:
         (monomial, coefficient) = next(iter(bottom.items()))
         inverse, factor = _join((name, -exponent) for name, exponent in monomial)
@@ -321,6 +324,28 @@ def _rationalised(top: Terms, bottom: Terms) -> tuple[Terms, Terms]:
     return top, bottom
 
 
+def _divided(top: Terms, bottom: Terms) -> Terms | None:
+    """The quotient of two polynomials without radicals, if it leaves no remainder."""
+    names = sorted(_symbols(top) | _symbols(bottom))
+    if any(n[0] == '#' for n in names) or any(e.denominator != 1 or e < 0 for m in [*top, *bottom] for _, e in m):
+        return None
+
+    def order(monomial: Monomial) -> tuple[Fraction, ...]:
+        exponents = dict(monomial)
+        return tuple(exponents.get(name, Fraction(0)) for name in names)
+
+    lead = max(bottom, key=order)
+    quotient: Terms = {}
+    while top:
+        first = max(top, key=order)
+        ratio, _ = _join((*first, *((name, -exponent) for name, exponent in lead)))
+        if any(exponent < 0 for _, exponent in ratio) or len(quotient) > 50:
+            return None
+        quotient[ratio] = top[first] / bottom[lead]
+        top = _add(top, _multiply(bottom, {ratio: quotient[ratio]}), -1)
+    return quotient
+
+
 def _is_square_root(monomial: Monomial) -> bool:
     return all(n == IMAGINARY or (n[0] == '#' and n[1:].isdigit() and e == _HALF) for n, e in monomial)
 
@@ -328,7 +353,7 @@ def _is_square_root(monomial: Monomial) -> bool:
 def _long_power(base: Expression, exponent: int) -> Expression:
     """A high power of a single term: coefficient and exponents separately."""
     if len(base.top) != 1 or base.bottom != _ONE:
-        raise TooLarge('high power of a sum')
+        raise Refused('high power of a sum')
     (monomial, coefficient) = next(iter(base.top.items()))
     joined, factor = _join((name, e * exponent) for name, e in monomial)
     number = check_size(coefficient**exponent * factor)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from jaxreason.data.exact import Expression, opaque, power, prime_factors, rational, root, symbol
-from jaxreason.data.guards import MAX_FACTORIAL, MAX_TERMS, TooLarge, Unreadable
+from jaxreason.data.guards import MAX_FACTORIAL, MAX_TERMS, Refused, Unreadable
 
 FUNCTIONS = (
     'sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp det gcd lcm max min floor ceil sqrt'.split()
@@ -58,7 +58,7 @@ def factorial(argument: Expression) -> Expression:
         raise Unreadable('factorial of a number that is not whole')
     if number > MAX_FACTORIAL:
         if number > 10 * MAX_FACTORIAL:
-            raise TooLarge('factorial with too many digits')
+            raise Refused('factorial with too many digits')
         return opaque('factorial', lambda x: math.gamma(x.real + 1), argument)
     return rational(math.factorial(int(number)))
 
@@ -71,7 +71,7 @@ def binomial(n: Expression, k: Expression) -> Expression:
     if top.denominator != 1 or bottom.denominator != 1 or top < 0:
         raise Unreadable('binomial of numbers that are not whole')
     if top > 2000:
-        raise TooLarge('binomial with too many digits')
+        raise Refused('binomial with too many digits')
     return rational(math.comb(int(top), int(bottom)) if bottom >= 0 else 0)
 
 
@@ -80,7 +80,7 @@ def general_power(base: Expression, exponent: Expression) -> Expression:
     number = exponent.constant
     if number is not None:
         if abs(number) > 1_000_000 or number.denominator > 100:
-            raise TooLarge('exponent too large')
+            raise Refused('exponent too large')
         whole = power(base, number.numerator)
         return whole if number.denominator == 1 else root(power(base, number.numerator), number.denominator)
     if base.constant == 1:

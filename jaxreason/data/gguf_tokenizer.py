@@ -42,6 +42,18 @@ _GPT4O = (
     '|'.join(part + _CONTRACTIONS + '?' for part in _CASED.split('|'))
     + r'|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 )
+_QWEN35 = (
+    _CONTRACTIONS
+    + r'|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
+)
+_DEEPSEEK3 = (
+    r'\p{N}{1,3}',
+    '[一-龥぀-ゟ゠-ヿ]+',
+    r'[!"#$%&' + r"'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"
+    r'|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+',
+)
+_FALCON = (r'[\p{P}\$\+<=>\^~\|`]+', _GPT2, '[0-9][0-9][0-9]')
+_DEFAULT = (r'[\p{P}\$\+<=>\^~\|]+', _GPT2, r'\p{N}+', '[0-9][0-9][0-9]')
 
 # Name in the file -> expressions, applied one after the other, each cutting the pieces of the one before.
 PRE_TOKENIZERS: dict[str, tuple[str, ...]] = {
@@ -51,6 +63,10 @@ PRE_TOKENIZERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(('qwen2', 'deepseek-r1-qwen', 'stablelm2'), (_QWEN2,)),
     **dict.fromkeys(('gpt-4o', 'llama4'), (_GPT4O,)),
     'tekken': (_TEKKEN,),
+    'qwen35': (_QWEN35,),
+    'deepseek-v3': _DEEPSEEK3,
+    'falcon': _FALCON,
+    'default': _DEFAULT,
 }
 # These look a whole word up before merging, and begin every sequence with a token unless the file says otherwise.
 _WHOLE_WORDS = frozenset({'llama-bpe', 'llama3', 'llama-v3', 'tekken'})
@@ -164,7 +180,7 @@ def _byte_level(metadata: Mapping[str, object], pieces: Sequence[str], kinds: Se
         if not (space and left in vocabulary and right in vocabulary and left + right in vocabulary):
             raise TokenizerError(f'GGUF tokenizer: merge {line[:60]!r} joins pieces that are not in the vocabulary.')
         merges.append((left, right))
-    name = str(metadata.get('tokenizer.ggml.pre', 'missing'))
+    name = str(metadata.get('tokenizer.ggml.pre', 'default'))
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=name in _WHOLE_WORDS))
     backend.pre_tokenizer = _pre_tokenizer(name)
     return backend

@@ -13,7 +13,7 @@ MAX_ANSWER_CHARS = 2000  # the longest answer of MATH has about 250
 MAX_NESTING = 40  # brackets of all kinds; bounds the parser's recursion
 MAX_DIGITS = 400  # of one number as it is written
 MAX_EXPONENT = 400  # of ten, in scientific notation
-MAX_BITS = 1 << 16  # of a numerator with its denominator, during exact arithmetic
+MAX_BITS = 1 << 13  # of a numerator with its denominator, during exact arithmetic; below Python's limit for printing
 MAX_TERMS = 600  # of a sum, during exact arithmetic
 MAX_PRODUCT = 40_000  # term pairs of one multiplication
 MAX_FACTORIAL = 500
@@ -29,8 +29,8 @@ class Unreadable(Exception):
     """Text that the exact reader does not know how to read; another reader may."""
 
 
-class TooLarge(Exception):
-    """Text that denotes more than we are willing to compute; no other reader is asked."""
+class Refused(Exception):
+    """Text that we decline to give a value: too large, or not exact. No other reader is asked."""
 
 
 def check_text(text: str) -> None:
@@ -40,11 +40,11 @@ def check_text(text: str) -> None:
         text: an answer as it was extracted.
 
     Raises:
-        TooLarge: over a limit of this module.
+        Refused: over a limit of this module.
         Unreadable: control, direction-override or surrogate characters, or digits other than 0-9.
     """
     if len(text) > MAX_ANSWER_CHARS:
-        raise TooLarge(f'{len(text)} characters')
+        raise Refused(f'{len(text)} characters')
     if not text.isascii():
         if _REFUSED_CHARACTERS.search(text):
             raise Unreadable('control or direction characters')
@@ -53,11 +53,11 @@ def check_text(text: str) -> None:
     elif not text.isprintable() and _REFUSED_CHARACTERS.search(text):
         raise Unreadable('control characters')
     if _LONG_NUMBER.search(text):
-        raise TooLarge('too many digits')
+        raise Refused('too many digits')
     if nesting(text) > MAX_NESTING:
-        raise TooLarge('too deeply nested')
+        raise Refused('too deeply nested')
     if _POWER_TOWER.search(text) or _NESTED_FACTORIAL.search(text):
-        raise TooLarge('power tower or iterated factorial')
+        raise Refused('power tower or iterated factorial')
 
 
 def nesting(text: str) -> int:
@@ -73,14 +73,14 @@ def nesting(text: str) -> int:
 
 
 def check_size(number: Fraction) -> Fraction:
-    """Returns `number`, or raises `TooLarge` if it takes more than `MAX_BITS`."""
+    """Returns `number`, or raises `Refused` if it takes more than `MAX_BITS`."""
     if number.numerator.bit_length() + number.denominator.bit_length() > MAX_BITS:
-        raise TooLarge('number with too many digits')
+        raise Refused('number with too many digits')
     return number
 
 
 def check_power(base: Fraction, exponent: int) -> None:
-    """Raises `TooLarge` if `base ** exponent` would be too long to write, without computing it."""
+    """Raises `Refused` if `base ** exponent` would be too long to write, without computing it."""
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if bits > 1 and bits * abs(exponent) > MAX_BITS // 4:
-        raise TooLarge('power with too many digits')
+    if bits > 1 and bits * abs(exponent) > MAX_BITS // 2:
+        raise Refused('power with too many digits')

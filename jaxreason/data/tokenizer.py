@@ -160,6 +160,10 @@ class Tokenizer:
         """The id of a special piece, or None."""
         return self._specials[piece].id if piece in self._specials else None
 
+    def special_text(self, index: int | None) -> str:
+        """The text of a special piece by its id; empty for None and for ids that are not special."""
+        return '' if index is None else self._special_ids.get(index, '')
+
     @property
     def special_pieces(self) -> tuple[str, ...]:
         """The text of every special piece, by id."""

@@ -14,10 +14,9 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import TokenizerError
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.mesh import make_mesh, use_mesh
+from jaxreason.models.fetch import resolve
 from jaxreason.models.folder import read_checkpoint
 from jaxreason.models.heads import lm_logits
-from jaxreason.models.presets import resolve
-from jaxreason.models.sharding import parameter_shardings
 from jaxreason.models.transformer import forward, unstack_layers
 
 if TYPE_CHECKING:
@@ -83,6 +82,13 @@ class LanguageModel:
         return self.tokenizer
 
 
+def _tokenizer(source: 'Path | Mapping[str, object] | None') -> Tokenizer | None:
+    """The tokenizer of a folder or of a GGUF file's metadata."""
+    if source is None:
+        return None
+    return Tokenizer.from_folder(source) if isinstance(source, Path) else Tokenizer.from_gguf(source)
+
+
 @functools.partial(jax.jit, static_argnames='config')
 def _logits(config: ModelConfig, params: Any, tokens_bt: jax.Array, positions_bt: jax.Array) -> jax.Array:
     hidden_btd, _ = forward(config, params, tokens_bt, positions_bt)
@@ -110,13 +116,15 @@ def load(
     mesh = make_mesh(mesh) if isinstance(mesh, Mapping) else mesh
     checkpoint = read_checkpoint(resolve(str(source)), dtype)
     config = checkpoint.config
-    tokenizer = Tokenizer.from_checkpoint(checkpoint.tokenizer_source)
+    tokenizer = _tokenizer(checkpoint.tokenizer_source)
     if tokenizer is not None:
         tokenizer.check_fits(config.vocab_size)
     params = unstack_layers(checkpoint.parameters)
     if mesh is None:
         params = jax.tree.map(jnp.asarray, params)
     else:
+        from jaxreason.models.sharding import parameter_shardings
+
         params = jax.device_put(params, parameter_shardings(config, params, mesh))
     eos_ids = tuple(dict.fromkeys((*checkpoint.eos_ids, *(tokenizer.eos_ids if tokenizer else ()))))
     return LanguageModel(

@@ -85,7 +85,7 @@ class Sampler(SamplerSettings):
     def boundaries(self) -> Boundaries:
         """Step delimiters and stop strings as a table over this policy's tokens."""
         pieces = self.lm.need_tokenizer().all_token_bytes(self.lm.config.vocab_size)
-        return Boundaries.compile(pieces, self.prompt.step_delimiters, self.stop)
+        return Boundaries.compile(pieces, (self.prompt.step_delimiter,), (*self.prompt.stop_strings, *self.stop))
 
     def session(self) -> 'DeviceSession':
         """Opens a session; its device memory is allocated when it is given questions."""

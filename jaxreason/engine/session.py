@@ -40,6 +40,7 @@ class _Held:
 
     row: Row
     key: np.ndarray  # [2] uint32
+    matcher: int = 0  # state in the boundary table
     place: int | None = None  # its row on the device
     parked: Any = None  # (k, v, length) where it was moved out, None where it never was on the device
 
@@ -164,7 +165,7 @@ class DeviceSession:
         key = np.asarray(jax.random.key_data(fold(jax.random.wrap_key_data(parent.key), 'fork', step, rank)))
         parked = self._read(parent.place) if parent.place is not None else parent.parked
         row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost())
-        self._held[row.handle] = _Held(row, key, parked=parked)
+        self._held[row.handle] = _Held(row, key, parent.matcher, parked=parked)
         return row
 
     def _place(self) -> None:
@@ -257,7 +258,7 @@ class DeviceSession:
         rows.token[place] = last
         rows.key[place] = held.key
         rows.drawn[place] = len(row.tokens)
-        rows.matcher[place] = self.sampler.boundaries.state_after(row.tokens)
+        rows.matcher[place] = held.matcher
         rows.left[place] = job.max_tokens
         rows.until_step[place] = job.until_step
         rows.greedy[place] = job.greedy or self.sampler.temperature == 0
@@ -271,6 +272,7 @@ class DeviceSession:
             held = self._held[handle]
             count, halt = int(chunk.count[place]), Halt(int(chunk.halt[place]))
             held.row = self._grown(held.row, chunk, place, count)
+            held.matcher = int(self._rows.matcher[place])
             if self._rows.left[place] > 0:
                 continue
             held.row = self._paused(held.row, halt)
@@ -293,8 +295,15 @@ class DeviceSession:
         finish = {Halt.STOP: Finish.STOP, Halt.FAILED: Finish.FAILED}.get(halt, Finish.OPEN)
         if finish is Finish.OPEN and len(row.tokens) >= self.sampler.max_tokens:
             finish = Finish.LENGTH
-        reading = self.sampler.boundaries.read(row.tokens)
-        return dataclasses.replace(row, finish=finish, text=reading.text, steps=reading.steps, step_ends=reading.step_ends)
+        split = self.sampler.boundaries.split(row.tokens)
+        return dataclasses.replace(
+            row,
+            finish=finish,
+            text=split.text,
+            steps=split.steps,
+            step_ends=split.step_ends,
+            at_boundary=halt is Halt.STEP,
+        )
 
     @functools.cached_property
     def _tables(self) -> Tables:

@@ -58,15 +58,26 @@ class Attention(nn.Module):
             k_bcgh = RMSNorm(config, h, name='k_norm')(k_bcgh)
         q_bcnh = rotate(q_bcnh, frame.cos, frame.sin) * config.score_scale
         k_bcgh = rotate(k_bcgh, frame.cos, frame.sin)
+        k_bcgh, v_bcgh = rounded(k_bcgh, config), rounded(v_bcgh, config)
         b, c = x_bcd.shape[:2]
         q_bgcmh = jnp.moveaxis(q_bcnh.reshape(b, c, g, n // g, h), 2, 1)
         if cache is None:
-            out_bgcmh = attend(config, q_bgcmh, jnp.moveaxis(k_bcgh, 2, 1), jnp.moveaxis(v_bcgh, 2, 1), frame)
+            k_bgth, v_bgth = (jnp.moveaxis(x, 2, 1).astype(config.matmul_dtype) for x in (k_bcgh, v_bcgh))
+            out_bgcmh = attend(config, q_bgcmh, k_bgth, v_bgth, frame)
         else:
             cache = cache._replace(k=append(cache.k, k_bcgh, frame.write_at), v=append(cache.v, v_bcgh, frame.write_at))
             out_bgcmh = attend_cached(config, q_bgcmh, cache, frame)
         out_bcnh = jnp.moveaxis(out_bgcmh, 1, 2).reshape(b, c, n, h)
         return Linear(config, (n, h, d), axes=2, use_bias=config.output_bias, name='o')(out_bcnh), cache
+
+
+def rounded(x: jax.Array, config: ModelConfig) -> jax.Array:
+    """`x` in its own dtype, with the precision of matrix operands.
+
+    So a cache may hold float32 (what a CPU writes fast, see `Cache.empty`) and give what a bfloat16 one gives. An explicit
+    reduction: the compiler may drop a cast down and up again.
+    """
+    return jax.lax.reduce_precision(x, 8, 7) if config.matmul_dtype == 'bfloat16' else x
 
 
 def append(buffer_bgth: jax.Array, new_bcgh: jax.Array, at_bc: jax.Array) -> jax.Array:
@@ -129,8 +140,7 @@ def _by_row(x_qgxm: jax.Array, r: int) -> jax.Array:
 
 def _scores(config: ModelConfig, q: jax.Array, k: jax.Array, visible: jax.Array) -> jax.Array:
     """Capped and masked scores, float32 [b, g, c, m, t]."""
-    dtype = config.matmul_dtype
-    scores = jnp.einsum('bgcmh,bgth->bgcmt', q.astype(dtype), k.astype(dtype), preferred_element_type=jnp.float32)
+    scores = jnp.einsum('bgcmh,bgth->bgcmt', rounded(q, config).astype(k.dtype), k, preferred_element_type=jnp.float32)
     return jnp.where(visible, soft_cap(scores, config.attention_softcap), _MASKED)
 
 
@@ -145,8 +155,8 @@ def _weights(scores: jax.Array, peak: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _mix(config: ModelConfig, weights: jax.Array, v: jax.Array) -> jax.Array:
-    dtype = config.matmul_dtype
-    return jnp.einsum('bgcmt,bgth->bgcmh', weights.astype(dtype), v.astype(dtype), preferred_element_type=jnp.float32)
+    weights = rounded(weights, config).astype(v.dtype)
+    return jnp.einsum('bgcmt,bgth->bgcmh', weights, v, preferred_element_type=jnp.float32)
 
 
 def _nonzero(total: jax.Array) -> jax.Array:

@@ -149,7 +149,8 @@ def _open_gguf(path: Path) -> Weights:
 
     file = GgufFile.open(path)
     config = _model_config(path, hugging_face_config(file))
-    ends = [file.value(f'tokenizer.ggml.{kind}_token_id', int) for kind in ('eos', 'eot')]
+    named = {kind: file.value(f'tokenizer.ggml.{kind}_token_id', int) for kind in ('eos', 'eot', 'bos')}
+    ids = {kind: None if found in (-1, 0xFFFFFFFF) else found for kind, found in named.items()}  # converters' ways to say none
     template = file.value('tokenizer.chat_template', str)
     name = file.value('general.name', str, path.stem)
     sampling = {ours: file.value(f'general.sampling.{theirs}', (int, float)) for theirs, ours in _GGUF_SAMPLING.items()}
@@ -160,8 +161,8 @@ def _open_gguf(path: Path) -> Weights:
         tensors=hugging_face_tensors(file),
         kinds={target: file.tensors[source].kind for target, source in hugging_face_names(file).items()},
         files=(path,),
-        eos_ids=_token_ids(path, 'eos_token_id', [end for end in ends if end is not None], config),
-        bos_id=_token_id(path, 'bos_token_id', file.value('tokenizer.ggml.bos_token_id', int), config),
+        eos_ids=_token_ids(path, 'eos_token_id', [ids['eos'], ids['eot']], config),
+        bos_id=_token_id(path, 'bos_token_id', ids['bos'], config),
         tokenizer_source=file.metadata if 'tokenizer.ggml.tokens' in file.metadata else None,
         chat_template=template if isinstance(template, str) else None,
         generation=MappingProxyType({name: value for name, value in sampling.items() if value is not None}),
@@ -210,12 +211,12 @@ def _shards(path: Path) -> dict[SafetensorsFile, list[str]]:
     weight_map = _read_object(index).get('weight_map')
     if not isinstance(weight_map, dict) or not weight_map:
         raise WeightsError(f'{index}: expected an object weight_map of tensor names to files; fetch the folder again.')
+    names = sorted(set(map(str, weight_map.values())))
+    odd = next((name for name in names if not _SHARD_NAME.fullmatch(name)), None)
+    if odd is not None:
+        raise WeightsError(f'{index}: expected plain names of safetensors files, got {odd[:64]!r}; fetch the folder again.')
     shards: dict[SafetensorsFile, list[str]] = {}
-    for name in sorted(set(map(str, weight_map.values()))):
-        if not _SHARD_NAME.fullmatch(name):
-            raise WeightsError(
-                f'{index}: expected plain names of safetensors files, got {name[:64]!r}; fetch the folder again.'
-            )
+    for name in names:
         if not (path / name).exists():
             raise WeightsError(f'{path / name}: missing, the index names it; fetch the folder again.')
         file = SafetensorsFile.open(path / name)

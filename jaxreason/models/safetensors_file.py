@@ -126,7 +126,8 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> No
     from safetensors.numpy import save_file
 
     try:
-        save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path, metadata={'format': 'pt'})
+        save_file({name: np.asarray(values, order='C') for name, values in tensors.items()}, path, metadata={'format': 'pt'})
+        os.chmod(path, 0o644)  # the library makes it readable by its owner only
         with open(path, 'rb+') as file:
             os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:

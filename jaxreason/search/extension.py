@@ -51,8 +51,7 @@ class Extension:
         self.submitted.discard(row.handle)
         self.rows[row.handle] = row
         new = len(row.tokens) - len(self.before[row.handle].tokens)
-        paused = self.request.until is Until.STEP and row.step_ends[-1:] == (len(row.tokens),)
-        if row.finish is not Finish.OPEN or paused or new == self.request.max_tokens:
+        if row.finish is not Finish.OPEN or row.at_boundary or new == self.request.max_tokens:
             self.growing.remove(row.handle)
 
     def reply(self) -> tuple[tuple[Row, ...], Cost]:

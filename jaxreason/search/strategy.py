@@ -5,7 +5,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.cost import FREE, Cost, total
@@ -44,6 +44,7 @@ class Strategy(abc.ABC):
         *,
         seed: int = 0,
         budget: Budget = UNLIMITED,
+        on_tick: Callable[[], None] | None = None,
     ) -> Iterator[tuple[int, Outcome]]:
         """Answers questions together; yields (index, outcome) as each is finished.
 
@@ -53,6 +54,7 @@ class Strategy(abc.ABC):
             verifier: None where the strategy needs none; a mapping where it names the one it asks.
             seed: in [0, 2^32).
             budget: limits for each question.
+            on_tick: called between two chunks of the device; what it raises ends the search.
 
         Raises:
             ValueError: the strategy needs a verifier or a statistic and has none, or begins more solutions than the budget
@@ -63,7 +65,7 @@ class Strategy(abc.ABC):
         self.check(verifiers, sampler.stats, budget)
         asked = [Question(text_id(q), q) if isinstance(q, str) else q for q in questions]
         tasks = [Task(question, self.search(question, budget), budget, seed) for question in asked]
-        return drive(tasks, sampler.session(), verifiers)
+        return drive(tasks, sampler.session(), verifiers, on_tick)
 
     def solve(
         self,

@@ -180,6 +180,8 @@ def test_overrides_win_over_the_file_and_over_earlier_ones(tmp_path):
         ('seed.x=4', ['seed', 'whole number']),
         ('strategies.2.n=4', ['strategies.2', 'has 2']),
         ('strategies.-1.n=4', ['strategies', '-1']),
+        (f'strategies.{"9" * 5000}.n=4', ['strategies', 'no such item']),
+        ('a\nb=4', ["'a\\nb'", 'unknown key']),
         ('strategy.n=0', ['strategy: best_of_n: n must be at least 1']),
         ('name=a: b', ['name', 'quotes']),
         ('name=a #b', ['name', 'quotes']),
@@ -268,6 +270,13 @@ def test_what_has_no_default_must_be_given(tmp_path):
     message = error_of(config.load, Needy, None, [])
     assert 'source (text)' in message and 'steps (a whole number)' in message
     assert from_text(tmp_path, 'source: x', 'steps=3', cls=Needy) == Needy('x', 3)
+
+
+def test_an_override_cannot_reach_into_what_has_no_parts(tmp_path):
+    text = 'seed: 4\nstrategies: [{kind: best_of_n, n: 2}]'
+    assert 'seed is 4, which has no parts' in error_of(from_text, tmp_path, text, 'seed.x=1')
+    for index in ('1', '-1', 'x', '9' * 5000):
+        assert 'the list has 1, counted from 0' in error_of(from_text, tmp_path, text, f'strategies.{index}.n=1')
 
 
 def test_an_alias_is_the_value_it_names(tmp_path):

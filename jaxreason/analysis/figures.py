@@ -1,0 +1,277 @@
+"""Figures from metrics alone: accuracy against FLOPs, gain against n, cost by phase.
+
+A frame is a list of flat rows; `plot_*` draws one on an axis, `save` writes the PNG and, beside it, the CSV of exactly what was
+plotted. Every strategy keeps its colour in every figure. Nothing here opens a window or leaves global state behind.
+"""
+
+import csv
+import io
+import textwrap
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from jaxreason.analysis.metrics import PHASES
+from jaxreason.analysis.tables import label as label_of
+from jaxreason.analysis.tables import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Frame = Sequence[Mapping[str, Any]]
+Theme = Literal['light', 'dark']
+Plot = Callable[['Axes', Frame], None]
+
+COVERAGE = 'pass@k'  # the label of the upper bound
+
+_COLOURS = {
+    'greedy': '#7d8590',
+    'majority': '#3b82c4',
+    'best_of_n': '#e07b1a',
+    'beam_search': '#2f9e6e',
+    'lookahead': '#8f6fd6',
+    'dvts': '#d1495b',
+    'rebase': '#1f9bb4',
+    'revision': '#b0742f',
+    'compute_optimal': '#c65aa5',
+    'weighted': '#8a8f2a',
+}
+_PHASE_COLOURS = dict(zip(PHASES, ('#7d8590', '#3b82c4', '#e07b1a', '#8f6fd6'), strict=True))
+_THEMES: dict[Theme, dict[str, str]] = {
+    'light': {'paper': '#ffffff', 'ink': '#1f2328', 'faint': '#d0d7de', 'quiet': '#59636e'},
+    'dark': {'paper': '#161b22', 'ink': '#e6edf3', 'faint': '#30363d', 'quiet': '#9198a1'},
+}
+
+
+def colours(labels: Iterable[str]) -> dict[str, str]:
+    """A colour for every strategy: that of its kind where the label begins with one, else one that its name decides."""
+    palette = list(_COLOURS.values())
+    chosen: dict[str, str] = {}
+    for label in sorted(set(labels), key=lambda label: (label not in _COLOURS, label)):
+        kinds = sorted((kind for kind in _COLOURS if label.startswith(kind)), key=len)
+        start = palette.index(_COLOURS[kinds[-1]]) if kinds else zlib.crc32(label.encode()) % len(palette)
+        turns = [palette[(start + step) % len(palette)] for step in range(len(palette))]
+        chosen[label] = next((colour for colour in turns if colour not in chosen.values()), turns[0])
+    return chosen
+
+
+def accuracy_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Accuracy and its interval against FLOPs per question, and pass@k of the independent pools as the upper bound."""
+    frame = [
+        {'strategy': label_of(row), 'n': row['n'], 'flops': row['flops']['total'], **_percent('accuracy', row['accuracy'])}
+        for row in metrics['rows']
+    ]
+    for pool in metrics['pools']:
+        frame += [
+            {'strategy': COVERAGE, 'n': point['k'], 'flops': point['flops'], **_percent('accuracy', point)}
+            for point in pool['pass_at']
+        ]
+    return frame
+
+
+def gain_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Gain over the baseline, in percentage points, against n; empty without a baseline."""
+    return [
+        {'strategy': label_of(row), 'n': row['n'], 'baseline': row['gain']['baseline'], **_percent('gain', row['gain'])}
+        for row in metrics['rows']
+        if row['gain'] is not None
+    ]
+
+
+def cost_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """FLOPs per question by phase, of every strategy at its largest n."""
+    largest = {label_of(row): row for row in sorted(metrics['rows'], key=lambda row: row['n'])}
+    ordered = dict.fromkeys(label_of(row) for row in metrics['rows'])
+    return [
+        {'strategy': label, 'n': largest[label]['n'], **{phase: largest[label]['flops'][phase] for phase in PHASES}}
+        for label in ordered
+    ]
+
+
+def plot_accuracy_against_flops(ax: 'Axes', frame: Frame) -> None:
+    """Draws accuracy (per cent) against FLOPs per question (log), intervals as bands, pass@k dashed."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    tints = colours(row['strategy'] for row in frame if row['strategy'] != COVERAGE)
+    for label, rows in _by_strategy(frame).items():
+        points = sorted(rows, key=lambda row: row['flops'])
+        x, y = [row['flops'] for row in points], [row['accuracy'] for row in points]
+        if label == COVERAGE:
+            quiet = ax.xaxis.label.get_color()
+            ax.plot(x, y, '--', color=quiet, linewidth=1.2, label='pass@k of the samples (upper bound)', zorder=1.5)
+            ax.annotate(f'k={points[-1]["n"]}', (x[-1], y[-1]), (5, -4), textcoords='offset points', fontsize=8, color=quiet)
+            continue
+        _draw_interval(ax, x, points, tints[label])
+        ax.plot(x, y, 'o-', color=tints[label], label=label)
+        ax.annotate(
+            f'n={points[-1]["n"]}', (x[-1], y[-1]), (5, -11), textcoords='offset points', fontsize=8, color=tints[label]
+        )
+    ax.set_xscale('log')
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(_tick)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel('FLOPs per question (log scale)')
+    ax.set_ylabel('accuracy, %')
+    ax.set_ylim(0, None)
+    ax.margins(x=0.08)
+
+
+def plot_gain_against_n(ax: 'Axes', frame: Frame) -> None:
+    """Draws the gain over the baseline (percentage points) against n (log), intervals as bars."""
+    from matplotlib.ticker import NullLocator, ScalarFormatter
+
+    groups = _by_strategy(frame)
+    tints = colours(groups)
+    for index, (label, rows) in enumerate(groups.items()):
+        points = sorted(rows, key=lambda row: row['n'])
+        nudge = 2 ** (0.08 * (index - (len(groups) - 1) / 2))  # side by side, so that no bar hides another
+        x, y = [row['n'] * nudge for row in points], [row['gain'] for row in points]
+        ax.errorbar(x, y, yerr=_bars('gain', points), fmt='o-', color=tints[label], capsize=3, elinewidth=1.2, label=label)
+    ax.axhline(0, color=ax.xaxis.label.get_color(), linewidth=1)
+    ax.set_xscale('log', base=2)
+    ax.set_xticks(sorted({row['n'] for row in frame}))
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel('n, solutions per answer (log scale)')
+    ax.set_ylabel(f'gain over {frame[0]["baseline"]}, percentage points' if frame else 'gain, percentage points')
+
+
+def plot_cost_by_phase(ax: 'Axes', frame: Frame) -> None:
+    """Draws FLOPs per question as bars stacked by phase, one bar a strategy."""
+    labels = [f'{row["strategy"]}, n={row["n"]}' for row in frame]
+    left = [0.0] * len(frame)
+    for phase in PHASES:
+        widths = [row[phase] for row in frame]
+        if any(widths):
+            ax.barh(labels, widths, left=left, height=0.6, color=_PHASE_COLOURS[phase], label=phase)
+            left = [base + width for base, width in zip(left, widths, strict=True)]
+    for label, full in zip(labels, left, strict=True):
+        ax.annotate(number(full), (full, label), (4, 0), textcoords='offset points', va='center', fontsize=9)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_formatter(_tick)
+    ax.set_xlabel('FLOPs per question')
+    ax.margins(x=0.12)
+    ax.grid(axis='y', visible=False)
+
+
+def png(plot: Plot, frame: Frame, caption: str = '', theme: Theme = 'light') -> bytes:
+    """Draws one figure.
+
+    Args:
+        plot: one of the `plot_*` functions.
+        frame: what it draws.
+        caption: a line or two below: questions, seeds, model, commit; none where the page around it says that.
+        theme: for a light or a dark page.
+
+    Returns:
+        A PNG, 1,440 pixels wide; the same bytes for the same arguments and library versions.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    settings: Any = {**matplotlib.rcParamsDefault, **_style(theme)}  # defaults too: a user's matplotlibrc changes nothing
+    with matplotlib.rc_context(settings):
+        height = 4.4 if plot is not plot_cost_by_phase else 1.6 + 0.42 * len(frame)
+        figure = Figure(figsize=(7.2, height), dpi=200, layout='constrained')
+        canvas = FigureCanvasAgg(figure)
+        ax = figure.add_subplot()
+        plot(ax, frame)
+        figure.legend(loc='outside upper left', ncols=3, frameon=False)
+        if caption:
+            lines = textwrap.fill(caption, 105)
+            figure.supxlabel(lines, fontsize=8, color=_THEMES[theme]['quiet'], x=0.01, ha='left', linespacing=1.4)
+        buffer = io.BytesIO()
+        canvas.print_png(buffer, metadata={'Software': None})
+    return buffer.getvalue()
+
+
+def save(name: str, plot: Plot, frame: Frame, caption: str, folder: Path) -> Path:
+    """Writes `name.png` and `name.csv` into `folder`; returns the path of the PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f'{name}.png'
+    path.write_bytes(png(plot, frame, caption))
+    with (folder / f'{name}.csv').open('w', encoding='utf-8', newline='') as file:
+        writer = csv.DictWriter(file, fieldnames=list(frame[0]) if frame else [], lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(frame)
+    return path
+
+
+def _style(theme: Theme) -> dict[str, Any]:
+    tone = _THEMES[theme]
+    return {
+        'figure.facecolor': tone['paper'],
+        'axes.facecolor': tone['paper'],
+        'axes.edgecolor': tone['faint'],
+        'axes.labelcolor': tone['quiet'],
+        'text.color': tone['ink'],
+        'xtick.color': tone['quiet'],
+        'ytick.color': tone['quiet'],
+        'grid.color': tone['faint'],
+        'axes.grid': True,
+        'axes.axisbelow': True,
+        'axes.spines.top': False,
+        'axes.spines.right': False,
+        'axes.spines.left': False,
+        'grid.linewidth': 0.6,
+        'xtick.minor.size': 0,
+        'ytick.major.size': 0,
+        'font.size': 10,
+        'lines.linewidth': 1.8,
+        'lines.markersize': 5,
+        'legend.fontsize': 9,
+        'text.parse_math': False,  # a label is text, dollars and all
+    }
+
+
+def _percent(name: str, value: Mapping[str, Any]) -> dict[str, float | None]:
+    low, high = (None if value[name] is None else round(100 * value[name], 4) for name in ('low', 'high'))
+    return {name: round(100 * value['point'], 4), 'low': low, 'high': high}
+
+
+def _by_strategy(frame: Frame) -> dict[str, list[Mapping[str, Any]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in frame:
+        groups.setdefault(row['strategy'], []).append(row)
+    return groups
+
+
+def _bars(name: str, points: Frame) -> list[list[float]]:
+    """Lengths below and above the points; 0 where there is no interval."""
+    below = [0.0 if row['low'] is None else row[name] - row['low'] for row in points]
+    above = [0.0 if row['high'] is None else row['high'] - row[name] for row in points]
+    return [below, above]
+
+
+def _draw_interval(ax: 'Axes', x: Sequence[float], points: Frame, colour: str) -> None:
+    """The interval of accuracy: a band along a curve, a bar at a single point."""
+    y, (below, above) = [row['accuracy'] for row in points], _bars('accuracy', points)
+    if len(points) == 1:
+        ax.errorbar(x, y, yerr=[below, above], fmt='none', ecolor=colour, capsize=3, elinewidth=1.2)
+        return
+    low = [value - bar for value, bar in zip(y, below, strict=True)]
+    high = [value + bar for value, bar in zip(y, above, strict=True)]
+    ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _tick(value: float, position: float) -> str:
+    """A tick label without digits that say nothing: `50 G`, not `50.0 G`."""
+    del position  # matplotlib gives it
+    digits, _, prefix = number(value).partition(' ')
+    return f'{float(digits):g} {prefix}'.strip()
+
+
+# Every figure of a run: file name, how it is drawn, what it draws.
+FIGURES: tuple[tuple[str, Plot, Callable[[Mapping[str, Any]], list[dict[str, Any]]]], ...] = (
+    ('accuracy_against_flops', plot_accuracy_against_flops, accuracy_frame),
+    ('gain_against_n', plot_gain_against_n, gain_frame),
+    ('cost_by_phase', plot_cost_by_phase, cost_frame),
+)
+
+
+def save_all(metrics: Mapping[str, Any], caption: str, folder: Path) -> list[Path]:
+    """Writes every figure of a run that has something to show; returns the PNG paths."""
+    frames = [(name, plot, frame_of(metrics)) for name, plot, frame_of in FIGURES]
+    return [save(name, plot, frame, caption, folder) for name, plot, frame in frames if frame]

@@ -1,0 +1,192 @@
+"""One HTML page about one or more runs, from their folders alone: numbers, figures, and what the model wrote.
+
+The page is a single file without scripts or requests, readable on a phone and in the dark. Long runs are shortened, and say so.
+"""
+
+import collections
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxreason.analysis import page, tables
+from jaxreason.analysis.figures import FIGURES, png
+from jaxreason.analysis.metrics import PHASES, Metrics, compute
+from jaxreason.analysis.run_folder import Run, read_run
+from jaxreason.core.errors import RunError
+from jaxreason.core.records import Pool, PoolCandidate, Record
+from jaxreason.core.types import Verdict
+
+MAX_QUESTIONS = 200
+MAX_CANDIDATES = 8
+MAX_CHARACTERS = 4_000
+
+_MARKS = {Verdict.CORRECT: '✓', Verdict.WRONG: '✗', Verdict.UNJUDGED: '?'}
+
+
+def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
+    """Writes the page about some runs.
+
+    Args:
+        run_folders: finished runs, at least one.
+        out_path: the HTML file.
+
+    Raises:
+        RunError: a run cannot be read, or the page cannot be written.
+    """
+    if not run_folders:
+        raise RunError('report: expected at least one run folder, got none.')
+    runs = [read_run(folder) for folder in run_folders]
+    title = f'jaxreason: {", ".join(run.name for run in runs)}'
+    body = ['<h1>jaxreason report</h1>', *(_section(run) for run in runs)]
+    try:
+        out_path.parent.mkdir(parents=True, exist_ok=True)
+        out_path.write_text(page.document(title, body), encoding='utf-8', newline='\n')
+    except OSError as error:
+        raise RunError(f'{out_path}: cannot be written ({error.strerror}).') from error
+
+
+def figure_caption(run: Run, metrics: Metrics) -> str:
+    """What a figure rests on: questions, seeds, model, commit."""
+    seeds = f'{metrics["num_seeds"]} seeds' if metrics['num_seeds'] > 1 else 'a single seed'
+    basis = f'{metrics["num_questions"]} questions, {seeds}, {_made_with(run)}'
+    return f'{basis}. Bands and bars: 95 % bootstrap intervals over questions.'
+
+
+def _made_with(run: Run) -> str:
+    commit = str(run.environment.get('commit', 'unknown'))
+    if len(commit) >= 40:  # a full hash, with a plus where the tree had uncommitted changes
+        commit = commit[:10] + commit[40:]
+    return f'model {run.model or "unknown"}, commit {commit}'
+
+
+def _section(run: Run) -> str:
+    metrics = compute(run.records, run.pools, run.labels)
+    parts = [
+        f'<h2>{page.text(run.name)}</h2>',
+        f'<p class="quiet">{page.text(_made_with(run))}, device {page.text(run.environment.get("device", "unknown"))}</p>',
+        page.table(tables.columns(metrics), tables.rows(metrics)),
+        f'<p class="quiet">{page.text(tables.caption(metrics))}</p>',
+    ]
+    for name, plot, frame_of in FIGURES:
+        frame = frame_of(metrics)
+        if frame:
+            parts.append(page.picture(png(plot, frame), png(plot, frame, theme='dark'), name.replace('_', ' ')))
+    parts += [_cost(metrics), _samples(metrics), _questions(run, metrics)]
+    parts.append('<h3>Configuration and environment</h3>')
+    for name, content in (('config.yaml', run.config), ('environment.json', _pretty(run.environment))):
+        parts.append(page.folded(name, f'<pre>{page.text(page.clipped(content, 10 * MAX_CHARACTERS))}</pre>'))
+    return '\n'.join(['<section>', *parts, '</section>'])
+
+
+def _cost(metrics: Metrics) -> str:
+    """FLOPs per question by phase."""
+    rows = []
+    for row in metrics['rows']:
+        flops = row['flops']
+        parts = [tables.number(flops[name]) for name in (*PHASES, 'total', 'lookahead', 'discarded')]
+        rows.append((tables.label(row), str(row['n']), *parts))
+    heads = ('strategy', 'n', *PHASES, 'total', 'lookahead', 'discarded')
+    note = 'FLOPs per question. Lookahead and discarded work are parts of the total.'
+    return f'<h3>Cost by phase</h3>{page.table(heads, rows)}<p class="quiet">{note}</p>'
+
+
+def _samples(metrics: Metrics) -> str:
+    """What the pools hold: how samples ended, and how many answers could not be judged."""
+    rows = []
+    for pool in metrics['pools']:
+        total = sum(pool['candidates'].values())
+        counts = [*pool['finish'].items(), *((f'{name} answers', count) for name, count in pool['candidates'].items())]
+        rows += [(pool['pool'], name, f'{count:,}', f'{100 * count / total:.1f} %') for name, count in counts]
+        rows.append((pool['pool'], 'questions with a correct sample', '', tables.percent(pool['any_correct'])))
+    return f'<h3>Samples</h3>{page.table(("pool", "what", "samples", "share"), rows, num_words=2)}' if rows else ''
+
+
+def _questions(run: Run, metrics: Metrics) -> str:
+    """Every question with its answers, its votes and some of its candidates."""
+    shown = _shown(metrics)
+    seed = min(record.seed for record in run.records)
+    by_question: dict[str, list[Record]] = collections.defaultdict(list)
+    for record in run.records:
+        if record.seed == seed:
+            by_question[record.question_id].append(record)
+    pools = {(pool.pool, pool.question_id): pool for pool in run.pools if pool.seed == seed}
+    names = sorted(by_question)
+    label, n = tables.label(shown), shown['n']
+    omitted = f' The first {MAX_QUESTIONS} of {len(names):,} are shown.' if len(names) > MAX_QUESTIONS else ''
+    note = f'Seed {seed}; mark and answer of {label} at n={n}. Open a question for all strategies and some samples.{omitted}'
+    blocks = [_question(by_question[name], shown, pools) for name in names[:MAX_QUESTIONS]]
+    return '\n'.join(['<h3>Questions</h3>', f'<p class="quiet">{page.text(note)}</p>', *blocks])
+
+
+def _shown(metrics: Metrics) -> Mapping[str, Any]:
+    """The row whose answers head the questions: the most accurate at the largest n."""
+    largest = max(row['n'] for row in metrics['rows'])
+    return max((row for row in metrics['rows'] if row['n'] == largest), key=lambda row: row['accuracy']['point'])
+
+
+def _question(records: Sequence[Record], shown: Mapping[str, Any], pools: Mapping[tuple[str, str], Pool]) -> str:
+    chosen = [record for record in records if _is_row(record, shown)]
+    pool = next((pools[key] for r in [*chosen, *records] if (key := (r.pool, r.question_id)) in pools), None)
+    question = pool.question if pool else records[0].question_id
+    facts = []
+    if chosen:
+        facts.append(f'{_answer(chosen[0].blocks[0].answer)}{f" (gold {page.foreign(pool.gold)})" if pool else ""}')
+    if pool:
+        correct = sum(candidate.verdict == Verdict.CORRECT for candidate in pool.candidates)
+        facts.append(f'{correct}/{len(pool.candidates)} samples correct')
+    verdict = _mark(chosen[0].blocks[0].verdict) if chosen else ''
+    line = ''.join(
+        [
+            f'<span class="line">{verdict}<span class="text">{page.foreign(page.clipped(question, 160))}</span>',
+            f'<span class="facts">{" · ".join(facts)}</span></span>',
+        ]
+    )
+    body = [f'<pre>{page.text(page.clipped(question, MAX_CHARACTERS))}</pre>', _answers(records)]
+    if pool:
+        body += [_candidate(candidate) for candidate in pool.candidates[:MAX_CANDIDATES]]
+        if len(pool.candidates) > MAX_CANDIDATES:
+            body.append(f'<p class="quiet">{len(pool.candidates) - MAX_CANDIDATES} more samples are in the run folder.</p>')
+    return page.folded(line, '\n'.join(body))
+
+
+def _is_row(record: Record, row: Mapping[str, Any]) -> bool:
+    return all(getattr(record, name) == row[name] for name in ('strategy', 'n', 'budget', 'pool'))
+
+
+def _answers(records: Sequence[Record]) -> str:
+    """What every strategy answered at its largest n, with the votes."""
+    largest: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: record.n):
+        largest[tables.label(dataclasses.asdict(record))] = record
+    rows = []
+    for label, record in sorted(largest.items()):
+        votes = [f'{page.clipped(answer, 60)} × {weight:.3g}' for answer, weight in record.votes[:5]]
+        more = f', {len(record.votes) - 5} more' if len(record.votes) > 5 else ''
+        block = record.blocks[0]
+        answer = 'no answer' if block.answer is None else page.clipped(block.answer, 60)
+        rows.append((f'{label}, n={record.n}', block.verdict, answer, ', '.join(votes) + more))
+    return page.table(('strategy', 'verdict', 'answer', 'votes'), rows, num_words=4)
+
+
+def _candidate(candidate: PoolCandidate) -> str:
+    facts = [f'sample {candidate.sample}', page.text(candidate.finish), f'{len(candidate.tokens)} tokens']
+    for name, scores in candidate.scores.items():
+        steps = ' '.join(f'{score:.2f}' for score in scores[:12]) + (' …' if len(scores) > 12 else '')
+        facts.append(f'{page.text(name)} {steps}')
+    line = f'{_mark(candidate.verdict)} {_answer(candidate.answer)} <span class="facts">{" · ".join(facts)}</span>'
+    return page.folded(line, f'<pre>{page.text(page.clipped(candidate.text, MAX_CHARACTERS))}</pre>')
+
+
+def _mark(verdict: str) -> str:
+    known = Verdict(verdict)
+    return f'<span class="mark {known.value}" title="{known.value}">{_MARKS[known]}</span>'
+
+
+def _answer(answer: str | None) -> str:
+    return '<i>no answer</i>' if answer is None else page.foreign(page.clipped(answer, 80))
+
+
+def _pretty(environment: Mapping[str, Any]) -> str:
+    return json.dumps(environment, indent=2, sort_keys=True, ensure_ascii=False)

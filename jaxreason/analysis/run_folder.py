@@ -1,0 +1,89 @@
+"""Reads what a run wrote: records, pools, configuration, environment. Clock times are left where they are."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jaxreason.core import yaml_text
+from jaxreason.core.errors import RunError
+from jaxreason.core.records import Pool, Record, pool_from, record_from
+
+T = TypeVar('T')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run, as written.
+
+    Attributes:
+        name: of its folder.
+        records: what each strategy made of the pools.
+        pools: the sampled candidates; empty where the folder has none.
+        config: text of `config.yaml`; empty where the folder has none.
+        environment: commit, versions, device, digests; empty where the folder has none.
+        labels: the strategies in the order of the configuration, the baseline first.
+        model: the policy, as the configuration names it; empty where it does not.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    pools: tuple[Pool, ...]
+    config: str
+    environment: Mapping[str, Any]
+    labels: tuple[str, ...] = ()
+    model: str = ''
+
+
+def read_run(folder: Path) -> Run:
+    """Reads a run folder.
+
+    Raises:
+        RunError: it has no records, or a file is damaged; names file and line.
+    """
+    records = _lines(folder / 'records.jsonl', record_from)
+    if not records:
+        raise RunError(f'{folder}: expected records, records.jsonl has none: let the run finish first.')
+    pools = [pool for path in sorted((folder / 'pools').glob('*.jsonl')) for pool in _lines(path, pool_from)]
+    config, environment = folder / 'config.yaml', folder / 'environment.json'
+    try:
+        facts = json.loads(_text(environment)) if environment.exists() else {}
+    except ValueError as error:
+        raise RunError(f'{environment}: expected a JSON object, got damaged text ({error}).') from error
+    if not isinstance(facts, dict):
+        raise RunError(f'{environment}: expected a JSON object, got {type(facts).__name__}.')
+    tree = yaml_text.read(config)[0] if config.exists() else {}
+    strategies, model = tree.get('strategies'), tree.get('model')
+    present = {record.strategy for record in records}
+    return Run(
+        name=folder.resolve().name,
+        records=tuple(records),
+        pools=tuple(pools),
+        config=_text(config) if config.exists() else '',
+        environment=facts,
+        labels=tuple(label for label in strategies if label in present) if isinstance(strategies, dict) else (),
+        model=str(model.get('source', '')) if isinstance(model, dict) else '',
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding='utf-8')
+    except OSError as error:
+        raise RunError(f'{path}: cannot be read ({error.strerror}): name the folder of a finished run.') from error
+    except UnicodeDecodeError as error:
+        raise RunError(f'{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x}.') from error
+
+
+def _lines(path: Path, parse: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    values = []
+    for number, line in enumerate(_text(path).split('\n'), start=1):
+        if not line:
+            continue
+        try:
+            values.append(parse(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            reason = ' '.join(str(error).split())[:120]
+            raise RunError(f'{path}:{number}: expected one value of this file a line, got a damaged one ({reason}).') from error
+    return values

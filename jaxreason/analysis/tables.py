@@ -1,0 +1,108 @@
+"""The headline table: what each strategy reached at each n, with its interval, its gain over the baseline, and its price.
+
+One list of rows of text, written as a `rich` table for the terminal or as Markdown for a file. Answers that could not be judged
+are counted as not correct, so their share is printed beside the accuracy as soon as there is one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_PREFIXES = ((1e24, 'Y'), (1e21, 'Z'), (1e18, 'E'), (1e15, 'P'), (1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k'))
+
+
+def columns(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """The heads of the table."""
+    names = ('strategy', 'n', 'accuracy %', 'unjudged', 'gain', 'tokens', 'FLOPs')
+    return names if _has_unjudged(metrics) else tuple(name for name in names if name != 'unjudged')
+
+
+def rows(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The cells of the table, as text, in the order of `columns`."""
+    return [
+        (
+            label(row),
+            str(row['n']),
+            percent(row['accuracy']),
+            *([f'{100 * row["answers"]["unjudged"] / sum(row["answers"].values()):.1f} %'] if _has_unjudged(metrics) else []),
+            gain(row['gain']),
+            number(row['tokens']['new']),
+            number(row['flops']['total']),
+        )
+        for row in metrics['rows']
+    ]
+
+
+def rich_table(metrics: Mapping[str, Any], title: str = '') -> 'Table':
+    """The table for a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title) if title else None, caption=Text(caption(metrics)), caption_justify='left')
+    table.box, table.padding = None, (0, 2, 0, 0)
+    for index, column in enumerate(columns(metrics)):
+        # On a narrow terminal only the labels fold; a number is never cut.
+        table.add_column(column, justify='left' if index == 0 else 'right', no_wrap=index > 0, overflow='fold', min_width=2)
+    last = ''
+    for name, *cells in rows(metrics):
+        if last and name != last:
+            table.add_row()
+        table.add_row(Text('' if name == last else name), *(Text(cell) for cell in cells))  # Text: never read as markup
+        last = name
+    return table
+
+
+def markdown(metrics: Mapping[str, Any]) -> str:
+    """The table in Markdown, columns aligned so that it also reads as plain text."""
+    heads = columns(metrics)
+    cells = [heads, *(tuple(cell.replace('|', '\\|') for cell in row) for row in rows(metrics))]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(heads))]
+    rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
+    lines = [_line(cells[0], widths), _line(rule, widths), *(_line(row, widths) for row in cells[1:])]
+    return '\n'.join([*lines, '', caption(metrics), ''])
+
+
+def caption(metrics: Mapping[str, Any]) -> str:
+    """What the numbers rest on, in a sentence or two."""
+    seeds = f'{metrics["num_seeds"]} seeds' if metrics['num_seeds'] > 1 else 'a single seed'
+    text = f'{metrics["num_questions"]} questions, {seeds}; [95 % bootstrap interval over questions].'
+    if metrics['baseline'] is not None:
+        text += f' Gain: percentage points over {metrics["baseline"]} at equal n, paired by question.'
+    return f'{text} Tokens (generated) and FLOPs are per question.'
+
+
+def label(row: Mapping[str, Any]) -> str:
+    """A strategy with the limits that it worked under."""
+    return row['strategy'] + ''.join(f' {name}≤{number(limit)}' for name, limit in sorted(row['budget'].items()))
+
+
+def percent(value: Mapping[str, Any], sign: str = '') -> str:
+    """A share in per cent with its interval, as in `50.2 [44.4, 56.0]`; `[none]` where all questions are alike."""
+    text = f'{100 * value["point"]:{sign}.1f}'
+    if value['low'] is None:
+        return f'{text} [none]'
+    return f'{text} [{100 * value["low"]:.1f}, {100 * value["high"]:.1f}]'
+
+
+def gain(value: Mapping[str, Any] | None) -> str:
+    """A gain in percentage points with its interval; a dash for the baseline itself or where it has no such row."""
+    return '–' if value is None else percent(value, '+')
+
+
+def number(value: float) -> str:
+    """A count with three digits and an SI prefix: 14413175000 is `14.4 G`."""
+    for size, prefix in _PREFIXES:
+        if value >= 0.9995 * size:
+            return f'{value / size:#.3g}'.rstrip('.') + f' {prefix}'
+    return f'{value:.3g}'
+
+
+def _has_unjudged(metrics: Mapping[str, Any]) -> bool:
+    return any(row['answers']['unjudged'] for row in metrics['rows'])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))]
+    return f'| {" | ".join(padded)} |'

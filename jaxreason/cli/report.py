@@ -1,0 +1,32 @@
+"""`jaxreason report RUN [RUN ...] [--out FILE.html]`"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxreason.core.errors import RunError
+
+
+def add_parser(subparsers) -> None:
+    """Declares the verb."""
+    parser = subparsers.add_parser(
+        'report', help='one HTML page from run folders', description='Writes one page from run folders.'
+    )
+    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='run folder')
+    parser.add_argument('--out', type=Path, metavar='FILE.html', help='where to (default: report.html in the first run folder)')
+
+
+def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    args = parser.parse_args(argv)
+    from jaxreason.analysis.metrics import write_metrics
+    from jaxreason.analysis.report import write_report
+
+    for folder in args.runs:
+        if not (folder / 'records.jsonl').is_file():
+            raise RunError(f'{folder}: no records.jsonl there; finish it with jaxreason evaluate ... --out {folder}.')
+        write_metrics(folder)
+    out = args.out or args.runs[0] / 'report.html'
+    write_report(args.runs, out)
+    print(out)
+    return 0

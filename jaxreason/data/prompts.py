@@ -1,0 +1,239 @@
+"""Turns a question into the text and the token ids that a policy continues.
+
+One `PromptSpec` decides every number of a run, so it is a frozen value with a digest. Three things are guarded:
+
+- *One beginning.* The beginning-of-sequence token is there once if the model wants it, whether its template writes it or not.
+- *No injection.* Special pieces count only where the template writes them. What a user or a model wrote is encoded as text, also
+  when it spells a special piece, and next to template text it merges as the reference tokenizer would merge it.
+- *Continuing is not restarting.* A partial answer is appended as it stands, never stripped or re-templated: up to a step
+  boundary its ids are those of the uninterrupted text.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from jaxreason.core.errors import ConfigError, TokenizerError
+from jaxreason.core.types import Problem
+from jaxreason.data.chat_template import DATE, render_chat
+from jaxreason.data.datasets import load_problems
+from jaxreason.data.tokenizer import Tokenizer
+
+Template = Literal['chat', 'plain', 'raw']
+AnswerFormat = Literal['boxed', 'hash', 'plain']
+# How a solution ends, and the sentence that asks for it.
+ANSWER_FORMATS = {
+    'boxed': ('The final answer is $\\boxed{{{answer}}}$.', 'Think step by step, and put your final answer within \\boxed{}.'),
+    'hash': ('#### {answer}', 'Think step by step. End with a line that holds #### and the answer.'),
+    'plain': ('The answer is {answer}.', 'Think step by step. End with "The answer is" and the answer.'),
+}
+_FEW_SHOT = Path(__file__).parent / 'questions' / 'few_shot.jsonl'
+# Unicode noncharacters: never part of text that is interchanged. One marks special pieces that the user wrote, so that they are
+# not taken for the template's.
+_MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PromptSpec:
+    """How questions are put to a policy.
+
+    Attributes:
+        template: `chat` (the model's own chat template, examples as turns), `plain` (Question/Solution text, for models without
+            one) or `raw` (the question alone).
+        system: system message; None leaves it to the template, which may have one of its own.
+        few_shot: number of worked examples before the question.
+        examples: where they are taken from, first ones first; empty means the shipped set. The question asked is passed over,
+            even if that leaves one example less.
+        step_delimiter: what stands between the steps of the examples, and ends a step of the answer.
+        answer_format: `boxed`, `hash` (####) or `plain` (The answer is N.); how examples end and what the instruction asks for.
+        instruction: follows every question; None means the sentence of the answer format, empty means none.
+        date: ISO date that a chat template may print.
+    """
+
+    template: Template = 'chat'
+    system: str | None = None
+    few_shot: int = 0
+    examples: tuple[Problem, ...] = ()
+    step_delimiter: str = '\n\n'
+    answer_format: AnswerFormat = 'boxed'
+    instruction: str | None = None
+    date: str = DATE
+
+    def __post_init__(self):
+        if self.template not in get_args(Template):
+            raise ConfigError(f'template must be one of {", ".join(get_args(Template))}, got {self.template!r}.')
+        if self.answer_format not in ANSWER_FORMATS:
+            raise ConfigError(f'answer_format must be one of {", ".join(ANSWER_FORMATS)}, got {self.answer_format!r}.')
+        if not self.step_delimiter:
+            raise ConfigError('step_delimiter must be the text that ends a step, such as a blank line, got an empty one.')
+        if not re.fullmatch(r'\d{4}-\d{2}-\d{2}', self.date):
+            raise ConfigError(f'date must be an ISO date such as {DATE}, got {self.date!r}.')
+        if self.few_shot and not 0 < self.few_shot <= len(self._pool()):
+            raise ConfigError(f'few_shot must be at most {len(self._pool())}, the number of examples, got {self.few_shot}.')
+        if any(not example.steps for example in self.examples):
+            raise ConfigError('examples must have worked steps, got one without.')
+        if self.template == 'raw' and (self.system or self.few_shot or self.instruction):
+            raise ConfigError('template raw is the question alone: drop system, few_shot and instruction, or choose plain.')
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """Text after which a model that continues this prompt has left the question, apart from its own end tokens."""
+        return ('\nQuestion:',) if self.template == 'plain' else ()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything here that decides the text of a prompt; the chat template is in the tokenizer's digest."""
+        words = dataclasses.asdict(self) | {'examples': [dataclasses.astuple(e) for e in self._pool()] if self.few_shot else []}
+        words['instruction'] = self._instruction()
+        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+
+    def messages(self, question: str) -> list[dict[str, str]]:
+        """The conversation that asks `question`: system message, examples as turns, question.
+
+        Args:
+            question: text of the question.
+        """
+        turns = [('system', self.system)] if self.system is not None else []
+        for example in self._examples(question):
+            turns += [('user', self._ask(example.text)), ('assistant', self._solution(example))]
+        turns.append(('user', self._ask(question)))
+        return [{'role': role, 'content': content} for role, content in turns]
+
+    def render(self, question: str, partial: str = '', tokenizer: Tokenizer | None = None) -> str:
+        """Writes the prompt as one text, for people and for servers that tokenize themselves.
+
+        Args:
+            question: text of the question.
+            partial: beginning of the answer, appended as it stands.
+            tokenizer: brings the chat template; needed only for `template='chat'`.
+
+        Returns:
+            Prompt and partial answer, special pieces written out.
+
+        Raises:
+            ConfigError: a chat prompt without a tokenizer.
+            TokenizerError: the tokenizer has no chat template, or it cannot be rendered.
+        """
+        if self.template == 'chat' and tokenizer is None:
+            raise ConfigError('prompt: template chat needs the tokenizer that brings the chat template; pass tokenizer=.')
+        return self._text(tokenizer, self.messages(question)) + partial
+
+    def encode(self, tokenizer: Tokenizer, question: str, partial: str = '') -> list[int]:
+        """Encodes the prompt.
+
+        Args:
+            tokenizer: of the policy.
+            question: text of the question.
+            partial: beginning of the answer, appended as it stands.
+
+        Returns:
+            Token ids, with the beginning-of-sequence token exactly once where the model wants it.
+
+        Raises:
+            TokenizerError: the tokenizer has no chat template, it cannot be rendered, or the text cannot be encoded.
+        """
+        messages = self.messages(question)
+        guard = _Guard(tokenizer.special_pieces, [tokenizer.chat_template or '', *(turn['content'] for turn in messages)])
+        text = self._text(tokenizer, [turn | {'content': guard.hide(turn['content'])} for turn in messages])
+        runs = [guard.show(run) if isinstance(run, str) else run for run in tokenizer.split_special(text)]
+        return _begin_once(tokenizer, _encode_continued(tokenizer, runs, partial))
+
+    def _text(self, tokenizer: Tokenizer | None, messages: Sequence[dict[str, str]]) -> str:
+        if self.template == 'raw':
+            return messages[-1]['content']
+        if self.template == 'plain':
+            return _plain(messages)
+        assert tokenizer is not None
+        if tokenizer.chat_template is None:
+            raise TokenizerError('prompt: this tokenizer has no chat template; use template: plain.')
+        return render_chat(
+            tokenizer.chat_template,
+            messages,
+            bos_token=tokenizer.special_text(tokenizer.bos_id),
+            eos_token=tokenizer.special_text(tokenizer.eos_ids[0]),
+            date=self.date,
+        )
+
+    def _instruction(self) -> str:
+        if self.template == 'raw':
+            return ''
+        return ANSWER_FORMATS[self.answer_format][1] if self.instruction is None else self.instruction
+
+    def _ask(self, question: str) -> str:
+        instruction = self._instruction()
+        return f'{question}\n\n{instruction}' if instruction else question
+
+    def _solution(self, example: Problem) -> str:
+        last = ANSWER_FORMATS[self.answer_format][0].format(answer=example.answer)
+        return self.step_delimiter.join([*example.steps, last])
+
+    def _pool(self) -> tuple[Problem, ...]:
+        return self.examples or shipped_examples()
+
+    def _examples(self, question: str) -> list[Problem]:
+        asked = ' '.join(question.split())
+        return [e for e in self._pool() if ' '.join(e.text.split()) != asked][: self.few_shot]
+
+
+@functools.cache
+def shipped_examples() -> tuple[Problem, ...]:
+    """The worked examples that come with the package; none of them is in its question sets."""
+    return tuple(load_problems(str(_FEW_SHOT)))
+
+
+def _plain(messages: Sequence[dict[str, str]]) -> str:
+    labels = {'system': '{}\n\n', 'user': 'Question: {}\nSolution:\n', 'assistant': '{}\n\n'}
+    return ''.join(labels[turn['role']].replace('{}', turn['content']) for turn in messages)
+
+
+class _Guard:
+    """Keeps special pieces in the words of users and models from being read as the template's.
+
+    Each is replaced by its number between two marks while the template is rendered and cut, and put back as text.
+    """
+
+    def __init__(self, pieces: Sequence[str], words: Sequence[str]):
+        self._mark = next((mark for mark in _MARKS if not any(mark in text for text in words)), '')
+        if not self._mark:
+            raise TokenizerError('prompt: the text uses every reserved noncharacter U+FDD0 to U+FDEF; remove one of them.')
+        self._pieces = sorted(pieces, key=len, reverse=True)
+        self._number = {piece: number for number, piece in enumerate(self._pieces)}
+        self._pattern = re.compile('|'.join(map(re.escape, self._pieces)) or '(?!)')
+
+    def hide(self, text: str) -> str:
+        return self._pattern.sub(lambda match: f'{self._mark}{self._number[match[0]]}{self._mark}', text)
+
+    def show(self, text: str) -> str:
+        return re.sub(f'{self._mark}(\\d+){self._mark}', lambda match: self._pieces[int(match[1])], text)
+
+
+def _encode_continued(tokenizer: Tokenizer, runs: list[str | int], partial: str) -> list[int]:
+    """Encodes a prompt and the answer begun, so that the ids begin the ids of whatever follows.
+
+    Where a text ends decides how its last white space is cut: two line breaks at the end may be one token, and two tokens when
+    a word follows. A text that ends in a line break is therefore encoded with a word after it, which is then taken off.
+    """
+    runs = [*runs[:-1], runs[-1] + partial] if isinstance(runs[-1], str) else [*runs, partial]
+    ids = tokenizer.encode_runs(runs)
+    if not runs[-1].endswith('\n'):
+        return ids
+    longer = tokenizer.encode_runs([*runs[:-1], runs[-1] + 'So'])
+    size = sum(len(tokenizer.token_bytes(index)) for index in ids)
+    ends = list(itertools.accumulate(len(tokenizer.token_bytes(index)) for index in longer))
+    return longer[: ends.index(size) + 1] if size in ends else ids
+
+
+def _begin_once(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
+    if not tokenizer.add_bos:
+        return ids
+    if ids[:1] != [tokenizer.bos_id]:
+        return [tokenizer.bos_id, *ids]  # type: ignore[list-item]
+    if ids[1:2] == [tokenizer.bos_id]:
+        raise TokenizerError('prompt: the chat template writes the beginning-of-sequence token twice; mend the template.')
+    return ids

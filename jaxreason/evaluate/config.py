@@ -1,0 +1,116 @@
+"""What `evaluate` is asked to do: model, data, prompt, sampling, strategies, budgets, seeds."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from jaxreason.core.budget import UNLIMITED, Budget
+from jaxreason.core.config import Kinds
+from jaxreason.core.keys import check_seed
+from jaxreason.data.datasets import DataSpec
+from jaxreason.data.prompts import PromptSpec
+from jaxreason.engine.sampler import SamplerSettings
+from jaxreason.engine.verifier import VERIFIERS
+from jaxreason.search.best_of_n import BestOfN
+from jaxreason.search.catalog import STRATEGIES
+from jaxreason.search.strategy import Parallel, Strategy
+
+NamedStrategy = Annotated[Strategy, Kinds(lambda: STRATEGIES)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Which policy, and how it lies on the devices.
+
+    Attributes:
+        source: a preset, a Hugging Face folder, or a GGUF file.
+        dtype: of parameters and matrix operands.
+        mesh: sizes of the axes `data` and `model`; None for one device.
+    """
+
+    source: str = 'smollm2-135m'
+    dtype: Literal['float32', 'bfloat16'] = 'float32'
+    mesh: dict[str, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Problems x strategies x budgets x seeds.
+
+    Attributes:
+        seeds: of the draws, each in [0, 2^32).
+        model: the policy.
+        data: the problems.
+        prompt: how a problem becomes a prompt.
+        sampler: how solutions are sampled.
+        strategies: by label, the baseline first. Those that sample independently share one pool of candidates.
+        n: numbers of solutions at which pooled strategies are reported; empty for powers of two up to each one's own `n`.
+        budgets: limits for each question; a strategy under a limit searches by itself, at its own `n`.
+        grading_workers: processes that compare answers which the exact rules leave open.
+    """
+
+    seeds: tuple[int, ...] = (0,)
+    model: ModelSpec = ModelSpec()
+    data: DataSpec = DataSpec()
+    prompt: PromptSpec = PromptSpec()
+    sampler: SamplerSettings = SamplerSettings()
+    strategies: dict[str, NamedStrategy]
+    n: tuple[int, ...] = ()
+    budgets: tuple[Budget, ...] = (UNLIMITED,)
+    grading_workers: int = 1
+
+    def __post_init__(self):
+        for name in ('seeds', 'strategies', 'budgets'):
+            if not getattr(self, name):
+                raise ValueError(f'{name} must name at least one, got none.')
+        for name in ('seeds', 'n', 'budgets'):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f'{name} must not repeat a value, got {list(getattr(self, name))}.')
+        for seed in self.seeds:
+            check_seed(seed)
+        if any(n < 1 for n in self.n):
+            raise ValueError(f'n must be at least 1 solution per answer, got {list(self.n)}.')
+        if not 1 <= self.grading_workers <= 64:
+            raise ValueError(f'grading_workers must be in [1, 64], got {self.grading_workers}.')
+        verifiers = {name: VERIFIERS[name]() for name in VERIFIERS}
+        for label, strategy in self.strategies.items():
+            for budget in self.budgets:
+                try:
+                    strategy.check(verifiers, self.sampler.stats, budget)
+                except ValueError as error:
+                    raise ValueError(f'strategies.{label}: {error} Verifiers by name: {", ".join(VERIFIERS)}.') from error
+
+    @property
+    def pooled(self) -> Mapping[str, Parallel]:
+        """The strategies that choose from independent samples, by label."""
+        return {label: strategy for label, strategy in self.strategies.items() if isinstance(strategy, Parallel)}
+
+    def ns(self, strategy: Parallel) -> tuple[int, ...]:
+        """The numbers of solutions at which a pooled strategy is reported, ascending."""
+        chosen = self.n or (*(2**e for e in range(20)), strategy.n)
+        return tuple(sorted({n for n in chosen if n <= strategy.n}))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SolveConfig:
+    """How `solve` answers questions.
+
+    Attributes:
+        seed: of the draws, in [0, 2^32).
+        model: the policy.
+        prompt: how a question becomes a prompt.
+        sampler: how solutions are sampled.
+        strategy: how the budget is spent.
+        budget: limits for each question.
+    """
+
+    seed: int = 0
+    model: ModelSpec = ModelSpec()
+    prompt: PromptSpec = PromptSpec()
+    sampler: SamplerSettings = SamplerSettings()
+    strategy: NamedStrategy = BestOfN(n=16, verifier='self_certainty')
+    budget: Budget = UNLIMITED
+
+    def __post_init__(self):
+        check_seed(self.seed)
+        self.strategy.check({name: kind() for name, kind in VERIFIERS.items()}, self.sampler.stats, self.budget)

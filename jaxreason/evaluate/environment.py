@@ -1,0 +1,59 @@
+"""What a run was made with: versions, device, and digests of weights, tokenizer, data and prompts."""
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxreason.core.records import to_line
+from jaxreason.core.types import Problem
+from jaxreason.engine.language_model import LanguageModel
+from jaxreason.evaluate.config import EvaluateConfig
+
+# A run that is resumed must have these as they were: they decide its records.
+PINNED = ('weights', 'tokenizer', 'data', 'prompt', 'device', 'jaxlib')
+PACKAGES = ('jaxreason', 'jax', 'flax', 'numpy', 'tokenizers', 'math-verify')
+
+
+def describe(config: EvaluateConfig, problems: Sequence[Problem], lm: LanguageModel) -> dict[str, Any]:
+    """The environment of a run, as JSON values."""
+    device = jax.devices()[0]
+    return {
+        'commit': _commit(),
+        'data': hashlib.sha256(''.join(to_line(problem) for problem in problems).encode()).hexdigest(),
+        'device': f'{device.platform} {device.device_kind} x {jax.device_count()}',
+        'jaxlib': importlib.metadata.version('jaxlib'),
+        'machine': platform.machine(),
+        'packages': {name: importlib.metadata.version(name) for name in PACKAGES},
+        'prompt': config.prompt.digest,
+        'python': platform.python_version(),
+        'seeds': list(config.seeds),
+        'tokenizer': lm.need_tokenizer().digest,
+        'weights': lm.digest,
+    }
+
+
+def _commit() -> str:
+    """The commit of the source tree that runs, if it is a git checkout; a plus where it has uncommitted changes."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / '.git').exists():
+        return 'not a checkout'
+    try:
+        head = subprocess.run(
+            ['git', '-C', str(root), 'rev-parse', 'HEAD'], capture_output=True, text=True, check=True, timeout=10
+        )
+        status = subprocess.run(
+            ['git', '-C', str(root), 'status', '--porcelain', '--untracked-files=no'],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return 'unknown'
+    return head.stdout.strip() + ('+' if status.stdout.strip() else '')

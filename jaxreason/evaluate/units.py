@@ -1,0 +1,182 @@
+"""What a run consists of: units of search, each one question under one seed, finished and journalled whole.
+
+A *pooled* unit samples as many solutions as the largest pooled strategy wants and has every verifier score them; what each
+strategy makes of them at each n is computed afterwards (`records_of`), so one pool gives every n. Any other unit is one
+strategy searching by itself, under a budget or because its samples depend on each other.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxreason.core.budget import Budget
+from jaxreason.core.cost import Cost, total
+from jaxreason.core.records import Block, Pool, PoolCandidate, Record, cost_fields, cost_from
+from jaxreason.core.requests import Extend, Score, Search, Start
+from jaxreason.core.types import Candidate, Finish, Outcome, Problem, Verdict
+from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.search.drive import Task
+from jaxreason.search.strategy import Strategy, candidate
+
+POOLED = 'samples'
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """One question under one seed: sampled for the pool (no strategy), or searched by one strategy under one budget."""
+
+    problem: Problem
+    seed: int
+    label: str | None  # of the strategy; None for the pool
+    budget: Budget
+
+    @property
+    def pool(self) -> str:
+        """Name of the pool that its candidates go to."""
+        if self.label is None:
+            return POOLED
+        return '-'.join([self.label, *(f'{name}{value}' for name, value in self.budget.limits.items())])
+
+    @property
+    def key(self) -> str:
+        """Names the unit in the journal."""
+        return f'{self.pool}/{self.seed}/{self.problem.id}'
+
+
+class Judged(NamedTuple):
+    """Candidates with the scores of several verifiers."""
+
+    candidates: tuple[Candidate, ...]
+    scores: Mapping[str, tuple[tuple[float, ...], ...]]
+    prompt: Cost  # paid once, whatever the candidates
+
+
+def units_of(config: EvaluateConfig, problems: Sequence[Problem]) -> list[Unit]:
+    """All units of a run: by question, so that a short run has whole questions."""
+    units = []
+    for problem in problems:
+        for seed in config.seeds:
+            if config.pooled and any(not budget.limits for budget in config.budgets):
+                units.append(Unit(problem, seed, None, Budget()))
+            for label in config.strategies:
+                for budget in config.budgets:
+                    if budget.limits or label not in config.pooled:
+                        units.append(Unit(problem, seed, label, budget))
+    return units
+
+
+def task_of(config: EvaluateConfig, unit: Unit) -> Task:
+    """The search of a unit."""
+    question = unit.problem.question
+    if unit.label is not None:
+        search: Any = config.strategies[unit.label].search(question, unit.budget)
+    else:
+        largest = max(strategy.n for strategy in config.pooled.values())
+        judges = dict.fromkeys(name for strategy in config.pooled.values() for name in strategy.judges)
+        search = _sample(question, largest, tuple(judges))
+    return Task(question, search, unit.budget, unit.seed)
+
+
+def _sample(question, copies: int, judges: Sequence[str]) -> Search:
+    """Samples a pool and has every verifier score it."""
+    rows, prompt = yield Start(question, copies=copies)
+    rows, _ = yield Extend(rows)
+    scores, verified = {}, [[] for _ in rows]
+    for name in judges:
+        scores[name], costs = yield Score(rows, name)
+        for each, cost in zip(verified, costs, strict=True):
+            each.append(cost)
+    candidates = tuple(candidate(row, (), total(costs)) for row, costs in zip(rows, verified, strict=True))
+    return Judged(candidates, scores, prompt)
+
+
+def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], strategy: Strategy | None) -> Pool:
+    """What a finished unit writes down.
+
+    Args:
+        unit: the unit.
+        result: what its search returned.
+        verdicts: one a candidate.
+        strategy: the strategy that searched by itself, None for the pool.
+    """
+    if isinstance(result, Judged):
+        scores, prompt, chosen = result.scores, result.prompt, None
+    else:
+        judges = strategy.judges if strategy else ()
+        scores = {str(name): tuple(c.scores for c in result.candidates) for name in judges}
+        # What no candidate is charged with by itself: the prompt, and work that led to no candidate.
+        own = total(c.cost for c in result.candidates)
+        prompt = Cost(*(a - b for a, b in zip(result.cost, own, strict=True)))
+        chosen = {'answer': result.answer, 'votes': [list(vote) for vote in result.votes]}
+    candidates = tuple(
+        PoolCandidate(
+            sample=c.sample,
+            text=c.text,
+            tokens=c.tokens,
+            step_ends=c.step_ends,
+            finish=c.finish.value,
+            answer=c.answer,
+            verdict=verdict.value,
+            scores={name: each[index] for name, each in scores.items()},
+            cost=cost_fields(c.cost),
+        )
+        for index, (c, verdict) in enumerate(zip(result.candidates, verdicts, strict=True))
+    )
+    problem = unit.problem
+    return Pool(
+        pool=unit.pool,
+        question_id=problem.id,
+        seed=unit.seed,
+        question=problem.text,
+        gold=problem.answer,
+        level=problem.level,
+        subject=problem.subject,
+        cost=cost_fields(prompt),
+        candidates=candidates,
+        chosen=chosen,
+    )
+
+
+def records_of(config: EvaluateConfig, unit: Unit, pool: Pool) -> Iterator[Record]:
+    """What every strategy made of a unit, at every n."""
+    common = {'question_id': unit.problem.id, 'seed': unit.seed, 'pool': unit.pool, 'budget': unit.budget.limits}
+    if unit.label is not None:
+        cost = total([cost_from(pool.cost), *(cost_from(c.cost) for c in pool.candidates)])
+        block = _block(pool.chosen['answer'], pool.candidates, cost)
+        votes = tuple((answer, weight) for answer, weight in pool.chosen['votes'])
+        n = config.strategies[unit.label].generations
+        yield Record(strategy=unit.label, n=n, blocks=(block,), votes=votes, **common)
+        return
+    for label, strategy in config.pooled.items():
+        candidates = [_candidate(c, strategy.judges) for c in pool.candidates[: strategy.n]]
+        for n in config.ns(strategy):
+            blocks, votes = [], ()
+            for first in range(0, len(candidates) - n + 1, n):
+                choice = strategy.choose(candidates[first : first + n])
+                part = pool.candidates[first : first + n]
+                cost = total([cost_from(pool.cost), *(cost_from(c.cost) for c in part)])
+                blocks.append(_block(choice.answer, part, cost))
+                votes = votes if first else choice.votes
+            yield Record(strategy=label, n=n, blocks=tuple(blocks), votes=votes, **common)
+
+
+def _block(answer: str | None, candidates: Sequence[PoolCandidate], cost: Cost) -> Block:
+    """The verdict on an answer is that of the earliest candidate that gave it in these words."""
+    verdict = next((c.verdict for c in candidates if answer is not None and c.answer == answer), Verdict.WRONG.value)
+    return Block(answer=answer, verdict=verdict, cost=cost_fields(cost))
+
+
+def _candidate(stored: PoolCandidate, judges: Sequence[str | None]) -> Candidate:
+    """A stored candidate as strategies see it, with the scores of the verifier that its strategy asks."""
+    scores = tuple(stored.scores[str(judges[0])]) if judges else ()
+    return Candidate(
+        sample=stored.sample,
+        text=stored.text,
+        tokens=stored.tokens,
+        steps=(),
+        step_ends=stored.step_ends,
+        finish=Finish(stored.finish),
+        answer=stored.answer,
+        scores=scores,
+        cost=cost_from(stored.cost),
+    )

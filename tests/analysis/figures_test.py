@@ -1,0 +1,73 @@
+"""Figures: what is plotted is what is saved, colours are fixed, bytes repeat."""
+
+import csv
+import io
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from jaxreason.analysis import figures, metrics
+
+
+@pytest.fixture(scope='module')
+def summary(run):
+    return metrics.compute(run[0], run[1], ['majority'])
+
+
+def test_the_csv_holds_what_the_figure_shows(summary, tmp_path):
+    paths = figures.save_all(summary, 'caption', tmp_path)
+    assert [path.stem for path in paths] == ['accuracy_against_flops', 'gain_against_n', 'cost_by_phase']
+    with (tmp_path / 'accuracy_against_flops.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    ax = Figure().add_subplot()
+    figures.plot_accuracy_against_flops(ax, figures.accuracy_frame(summary))
+    drawn = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in ax.get_lines()}
+    for label in ('majority', 'best_of_n'):
+        assert drawn[label] == [[float(row['flops']), float(row['accuracy'])] for row in rows if row['strategy'] == label]
+    assert len(drawn['pass@k of the samples (upper bound)']) == sum(row['strategy'] == 'pass@k' for row in rows) == 5
+    assert ax.get_xscale() == 'log' and ax.get_ylim()[0] == 0
+
+
+def test_a_figure_is_a_wide_png_and_repeats_byte_for_byte(summary):
+    frame = figures.accuracy_frame(summary)
+    light, dark = (figures.png(figures.plot_accuracy_against_flops, frame, 'x', theme) for theme in ('light', 'dark'))
+    assert figures.png(figures.plot_accuracy_against_flops, frame, 'x', 'light') == light != dark
+    pixels = matplotlib.image.imread(io.BytesIO(light))
+    assert pixels.shape[1] == 1440
+    assert pixels[0, 0, :3].tolist() == [1, 1, 1] and matplotlib.image.imread(io.BytesIO(dark))[0, 0, 0] < 0.2
+
+
+def test_gains_are_drawn_with_their_intervals_beside_zero(summary):
+    frame = figures.gain_frame(summary)
+    assert {row['strategy'] for row in frame} == {'best_of_n'} and [row['n'] for row in frame] == [1, 2, 4, 8, 16]
+    ax = Figure().add_subplot()
+    figures.plot_gain_against_n(ax, frame)
+    assert any(np.asarray(line.get_ydata()).tolist() == [0, 0] for line in ax.get_lines())
+    assert ax.get_ylabel() == 'gain over majority, percentage points'
+    assert figures.gain_frame({**summary, 'rows': [{**row, 'gain': None} for row in summary['rows']]}) == []
+
+
+def test_bars_of_cost_stack_to_the_total(summary):
+    frame = figures.cost_frame(summary)
+    ax = Figure().add_subplot()
+    figures.plot_cost_by_phase(ax, frame)
+    boxes = [patch.get_path().get_extents(patch.get_patch_transform()) for patch in ax.patches]
+    ends = {round((box.y0 + box.y1) / 2): box.x1 for box in boxes}
+    totals = {row['strategy']: row['flops']['total'] for row in summary['rows'] if row['n'] == 16}
+    assert [ends[index] for index in range(len(frame))] == [pytest.approx(totals[row['strategy']]) for row in frame]
+
+
+def test_a_single_n_and_a_missing_interval_can_be_drawn(summary):
+    point = {'strategy': 'greedy', 'n': 1, 'flops': 1e9, 'accuracy': 100.0, 'low': None, 'high': None}
+    assert figures.png(figures.plot_accuracy_against_flops, [point], '$a_b$ is no formula')
+    assert figures.png(figures.plot_accuracy_against_flops, [{**point, 'flops': 10.0**e} for e in range(6, 20, 2)])
+
+
+def test_a_strategy_keeps_its_colour_in_any_company():
+    alone = figures.colours(['majority'])
+    many = figures.colours(['mine', 'best_of_n', 'majority', 'majority_logprob', 'beam_search', 'yours'])
+    assert many['majority'] == alone['majority'] and many['best_of_n'] == figures.colours(['best_of_n', 'x'])['best_of_n']
+    assert len(set(many.values())) == len(many)
+    assert len(figures.colours(f's{i}' for i in range(40))) == 40

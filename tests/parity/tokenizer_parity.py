@@ -1,0 +1,209 @@
+"""Compares token ids with llama.cpp's, live; writes the golden files that the default tests use.
+
+    python tests/parity/tokenizer_parity.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --data ../shared/data
+    python tests/parity/tokenizer_parity.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --write-golden
+
+Needs the extra `parity` (xllamacpp). The first form tokenizes every MATH-500 and GSM8K test problem on both sides and prints the
+digest that `tests/data/tokenizer_test.py` holds. The second cuts a small vocabulary out of the model's, puts it into throw-away
+models of one layer, one for each way to cut text, and records what llama.cpp makes of difficult texts.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import itertools
+import json
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import gguf
+import numpy as np
+import xllamacpp
+
+from jaxreason.data.gguf_tokenizer import BYTE, CONTROL, NORMAL, PRE_TOKENIZERS, UNKNOWN, USER_DEFINED
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.data.vocabulary import SPACE, Spelling, piece_bytes
+
+GOLDEN = Path(__file__).parents[1] / 'data' / 'golden'
+SMALL_MERGES = 1500
+TEXTS = (
+    'Hello world, it is 2024-07-26!',
+    '123456 7890 1 22 333 4444 ٣٤٥ ½ Ⅷ x² 1,234.56',
+    '  two  three   four    \t tab\t\ttabs \n line\n\nblank\n\n\nmany \n \n mixed\r\ncrlf\r\n\r\n end  ',
+    "It's we're I'M they'LL you'd 'twas don’t I've'd",
+    'naïve Café ÅNGSTRÖM ﬁ ligature Straße Ελληνικά русский עברית العربية हिन्दी 中文字符 日本語かな 한국어',
+    '😀👍🏽 👩‍👩‍👧 e\u0301 a\u0300\u0301 \u200b zero\u00a0nbsp \u3000ideographic',
+    'If $x^2 + \\frac{1}{2}y = \\sqrt{3}$, find \\boxed{x+y} <= 10 && !done || a->b; /* c */',
+    'camelCaseWord HTTPServer snake_case SHOUTING McDonald iPhone15Pro',
+    'a\x01b\x7fc \x0bvt \x0cff \x85nel \u2028ls',
+    '### Step 1: <b>bold</b> #### 42\n\n\n\n',
+    '<|im_start|>user\nHi<|im_end|>\n <|im_start|> assistant<|endoftext|>',
+    '',
+    ' ',
+    '\n',
+    'x' * 50 + ' ' * 40 + '=' * 30 + '.' * 20,
+    'the the  the\u00adsoft [PAD] <tool> <tool>call</tool> ▁under ▁▁',
+)
+
+
+class LlamaCpp:
+    """A model file behind llama.cpp's own server, asked to tokenize."""
+
+    def __init__(self, path: Path):
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx, params.n_parallel, params.warmup, params.verbosity = 256, 1, False, 0
+        params.cpuparams.n_threads = 1
+        self._server = xllamacpp.Server(params)
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        body = json.dumps({'content': text, 'add_special': False, 'parse_special': special}).encode()
+        request = urllib.request.Request(
+            self._server.listening_address + '/tokenize', data=body, headers={'Content-Type': 'application/json'}
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return json.load(reply)['tokens']
+
+
+def read_metadata(path: Path) -> dict:
+    return {key: field.contents() for key, field in gguf.GGUFReader(path).fields.items()}
+
+
+def problem_texts(folder: Path) -> list[str]:
+    """The problems in the order of the digest: MATH-500, then GSM8K test."""
+    texts = []
+    for name, field in (('math500.jsonl', 'problem'), ('gsm8k_test.jsonl', 'question')):
+        texts += [json.loads(line)[field] for line in (folder / name).read_text(encoding='utf-8').splitlines()]
+    return texts
+
+
+def digest(encoded: list[list[int]]) -> str:
+    return hashlib.sha256(json.dumps(encoded).encode()).hexdigest()
+
+
+def write_model(path: Path, metadata: dict) -> None:
+    """A llama of one layer and width 32, with the tokenizer that `metadata` describes."""
+    width, heads, hidden, rows = 32, 2, 32, len(metadata['tokenizer.ggml.tokens'])
+    writer = gguf.GGUFWriter(path, 'llama')
+    writer.add_block_count(1)
+    writer.add_context_length(256)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(hidden)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(heads)
+    writer.add_rope_dimension_count(width // heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(rows)
+    for key, value in metadata.items():
+        add = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string}.get(type(value), writer.add_array)
+        add(key, value)
+    shapes = {'token_embd': (rows, width), 'output': (rows, width), 'output_norm': (width,)}
+    shapes |= {f'blk.0.{name}': (width,) for name in ('attn_norm', 'ffn_norm')}
+    shapes |= {f'blk.0.{name}': (width, width) for name in ('attn_q', 'attn_k', 'attn_v', 'attn_output')}
+    shapes |= {f'blk.0.{name}': (width, hidden) for name in ('ffn_gate', 'ffn_up', 'ffn_down')}
+    for name, shape in shapes.items():
+        writer.add_tensor(f'{name}.weight', np.zeros(shape, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def small_vocabulary(metadata: dict) -> dict:
+    """The special pieces, the bytes and the first merges of a byte-level vocabulary, with two user-defined pieces."""
+    tokens, kinds = metadata['tokenizer.ggml.tokens'], metadata['tokenizer.ggml.token_type']
+    merges = metadata['tokenizer.ggml.merges'][:SMALL_MERGES]
+    specials = [token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL][:3]
+    singles = [token for token, kind in zip(tokens, kinds, strict=True) if kind == NORMAL and len(token) == 1]
+    whole = ['<tool>', '</tool>']
+    pieces = [*specials, *singles, *dict.fromkeys(merge.replace(' ', '') for merge in merges), *whole]
+    types = [CONTROL if piece in specials else USER_DEFINED if piece in whole else NORMAL for piece in pieces]
+    return {
+        'tokenizer.ggml.model': 'gpt2',
+        'tokenizer.ggml.tokens': pieces,
+        'tokenizer.ggml.token_type': types,
+        'tokenizer.ggml.merges': merges,
+        'tokenizer.ggml.bos_token_id': 1,
+        'tokenizer.ggml.eos_token_id': 2,
+        'tokenizer.ggml.add_bos_token': False,
+    }
+
+
+def small_sentencepiece(small: dict) -> dict:
+    """The same words as a SentencePiece vocabulary: scores fall with the rank, bytes are a fall-back."""
+    words = []
+    for piece, kind in zip(small['tokenizer.ggml.tokens'], small['tokenizer.ggml.token_type'], strict=True):
+        with contextlib.suppress(UnicodeDecodeError):
+            if kind == NORMAL:
+                words.append(piece_bytes(piece, Spelling.BYTE_LEVEL).decode().replace(' ', SPACE))
+    words = list(dict.fromkeys(words))
+    pieces = ['<unk>', '<s>', '</s>', *(f'<0x{byte:02X}>' for byte in range(256)), *words, '<tool>']
+    count = len(words)
+    return {
+        'tokenizer.ggml.model': 'llama',
+        'tokenizer.ggml.tokens': pieces,
+        'tokenizer.ggml.token_type': [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * count, USER_DEFINED],
+        'tokenizer.ggml.scores': [0.0] * 259 + [-float(rank) for rank in range(count)] + [0.0],
+        'tokenizer.ggml.bos_token_id': 1,
+        'tokenizer.ggml.eos_token_id': 2,
+        'tokenizer.ggml.unknown_token_id': 0,
+    }
+
+
+def families(small: dict) -> dict[str, dict]:
+    """One vocabulary for each way to cut text that is not a synonym of another."""
+    names = {expressions: name for name, expressions in reversed(PRE_TOKENIZERS.items())}
+    byte_level = {name: small | {'tokenizer.ggml.pre': name} for name in names.values()}
+    spaced = small_sentencepiece(small)
+    return byte_level | {'llama': spaced, 'llama-no-prefix': spaced | {'tokenizer.ggml.add_space_prefix': False}}
+
+
+def compare(name: str, reference: LlamaCpp, tokenizer: Tokenizer, texts) -> list[list[int]]:
+    """Asks both sides; says where they differ."""
+    wrong, rows = 0, []
+    for text, special in itertools.product(texts, (False, True)):
+        theirs, ours = reference.encode(text, special), tokenizer.encode(text, special=special)
+        rows.append(theirs)
+        if theirs != ours:
+            wrong += 1
+            print(f'{name}: {text[:80]!r} special={special}\n  llama.cpp {theirs[:60]}\n  ours      {ours[:60]}')
+    print(f'{name}: {len(rows) - wrong} of {len(rows)} equal')
+    compare.wrong += wrong
+    return rows
+
+
+compare.wrong = 0
+
+
+def write_golden(metadata: dict) -> None:
+    small = small_vocabulary(metadata)
+    golden = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, vocabulary in families(small).items():
+            path = Path(folder) / f'{name}.gguf'
+            write_model(path, vocabulary)
+            golden[name] = compare(name, LlamaCpp(path), Tokenizer.from_gguf(vocabulary), TEXTS)
+    GOLDEN.mkdir(exist_ok=True)
+    for name, value in (('small_vocabulary', small), ('llama_cpp_ids', {'texts': TEXTS, 'ids': golden})):
+        (GOLDEN / f'{name}.json').write_text(json.dumps(value, separators=(',', ':')) + '\n', encoding='utf-8')
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--gguf', type=Path, required=True, help='SmolLM2-135M-Instruct as GGUF')
+    parser.add_argument('--data', type=Path, help='folder with math500.jsonl and gsm8k_test.jsonl')
+    parser.add_argument('--write-golden', action='store_true', help='rewrite tests/data/golden')
+    arguments = parser.parse_args()
+    metadata = read_metadata(arguments.gguf)
+    if arguments.write_golden:
+        write_golden(metadata)
+    if arguments.data:
+        rows = compare('problems', LlamaCpp(arguments.gguf), Tokenizer.from_gguf(metadata), problem_texts(arguments.data))
+        print('digest', digest(rows[::2]))
+    return 1 if compare.wrong else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""A session without a model: every sample's tokens are known beforehand, one FLOP price a token."""
+
+import dataclasses
+import hashlib
+
+from jaxreason.core.cost import FREE, Cost
+from jaxreason.core.protocols import Scored
+from jaxreason.core.types import Finish, Row
+
+STATS = ('logprob', 'self_certainty')
+PROMPT_PRICE = 100
+TOKEN_PRICE = 10
+
+
+def script(question, sample, seed):
+    """The text of a sample: a few steps of words, then an answer; decided by its address alone."""
+    word = hashlib.sha256(f'{question.id}/{sample}/{seed}'.encode()).digest()
+    steps = [f's{word[i]} ' * (1 + word[i] % 4) + '.' for i in range(1 + word[0] % 3)]
+    return ' '.join([*steps, f'The answer is {word[5] % 4}']).split(' ')
+
+
+class FakeSession:
+    """Rows grow by the words of `script`, one token a word; a step ends with a word that ends in a full stop."""
+
+    def __init__(self, num_rows=4, per_pump=3, max_tokens=64, script=script):
+        self.num_rows, self.per_pump, self.limit, self.script = num_rows, per_pump, max_tokens, script
+        self.queue, self.working, self.words, self.held = [], {}, {}, {}
+        self.next_handle, self.pumps = 0, 0
+
+    def prepare(self, questions):
+        self.prepared = list(questions)
+
+    def room(self):
+        return self.num_rows - len(self.queue) - len(self.working)
+
+    def start(self, question, copies, first, seed):
+        rows = []
+        for index in range(first, first + copies):
+            row = Row(handle=self.next_handle, question=question, sample=index, stats={name: () for name in STATS})
+            self.next_handle += 1
+            self.words[row.handle] = self.script(question, index, seed)
+            self.held[row.handle] = row
+            rows.append(row)
+        return tuple(rows), Cost(prefill=self.start_price(question), prompt_tokens=7)
+
+    def start_price(self, question):
+        return PROMPT_PRICE
+
+    def decode_price(self, row, num_tokens):
+        return TOKEN_PRICE * num_tokens
+
+    def most_tokens(self, row):
+        return self.limit - len(row.tokens)
+
+    def submit(self, job):
+        assert job.max_tokens > 0 and job.row.finish is Finish.OPEN
+        self.queue.append(job)
+
+    def pump(self):
+        self.pumps += 1
+        while self.queue and len(self.working) < self.num_rows:
+            job = self.queue.pop(0)
+            self.working[job.row.handle] = [job, job.max_tokens]
+        back = []
+        for handle in list(self.working):
+            job, left = self.working[handle]
+            row, paused = self.held[handle], False
+            for _ in range(min(self.per_pump, left)):
+                row = self._grow(row)
+                left -= 1
+                paused = job.until_step and row.text.endswith('.')
+                row = dataclasses.replace(row, at_boundary=paused)
+                if row.finish is not Finish.OPEN or paused:
+                    break
+            self.held[handle] = row
+            self.working[handle][1] = left
+            if row.finish is not Finish.OPEN or paused or left == 0:
+                del self.working[handle]
+                back.append(row)
+        return back
+
+    def take(self, rows, indices):
+        taken, seen = [], set()
+        for index in indices:
+            row = rows[index]
+            if row.handle in seen:
+                fork = dataclasses.replace(row, handle=self.next_handle, cost=FREE)
+                self.next_handle += 1
+                self.words[fork.handle] = [*self.words[row.handle][: len(row.tokens)], 'forked.', 'The answer is 9']
+                self.held[fork.handle] = row = fork
+            seen.add(row.handle)
+            taken.append(row)
+        self.release([row for row in rows if row.handle not in seen])
+        return tuple(taken)
+
+    def release(self, rows):
+        for row in rows:
+            self.held.pop(row.handle, None)
+            self.working.pop(row.handle, None)
+        self.queue = [job for job in self.queue if job.row.handle in self.held]
+
+    def _grow(self, row):
+        words = self.words[row.handle][: len(row.tokens) + 1]
+        count = len(words)
+        ends = tuple(i + 1 for i, word in enumerate(words) if word.endswith('.'))
+        is_last = count == len(self.words[row.handle])
+        finish = Finish.STOP if is_last else Finish.LENGTH if count >= self.limit else Finish.OPEN
+        if finish is not Finish.OPEN and ends[-1:] != (count,):
+            ends = (*ends, count)
+        return dataclasses.replace(
+            row,
+            tokens=tuple(range(count)),
+            text=' '.join(words),
+            step_ends=ends,
+            steps=tuple(' '.join(words[a:b]) for a, b in zip((0, *ends), ends, strict=False)),
+            stats={name: tuple(-0.1 * (len(word) % 5) for word in words) for name in STATS},
+            finish=finish,
+            cost=row.cost + Cost(decode=TOKEN_PRICE, new_tokens=1),
+        )
+
+
+class FakeSampler:
+    """Opens fake sessions; keeps the last one for a look inside."""
+
+    stats = STATS
+
+    def __init__(self, **settings):
+        self.settings = settings
+
+    def session(self):
+        self.last = FakeSession(**self.settings)
+        return self.last
+
+
+class LengthVerifier:
+    """Scores every step with the number of words so far, at a price of 3 FLOPs a word."""
+
+    stats = frozenset()
+    price_per_token = 3
+
+    def __init__(self):
+        self.calls = []
+
+    def score(self, rows, carry):
+        self.calls.append(len(rows))
+        costs = [Cost(verify=self.price(row, 0), scored_tokens=len(row.tokens)) for row in rows]
+        return Scored([tuple(float(end) for end in row.step_ends) for row in rows], costs, (carry or 0) + 1)
+
+    def price(self, row, num_tokens):
+        return self.price_per_token * (len(row.tokens) + num_tokens)
