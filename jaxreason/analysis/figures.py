@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jaxreason.analysis.metrics import PHASES
 from jaxreason.analysis.tables import label as label_of
 from jaxreason.analysis.tables import number
+from jaxreason.core.errors import RunError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,6 +104,9 @@ def plot_accuracy_against_flops(ax: 'Axes', frame: Frame) -> None:
             ax.annotate(f'k={points[-1]["n"]}', (x[-1], y[-1]), (5, -4), textcoords='offset points', fontsize=8, color=quiet)
             continue
         _draw_interval(ax, x, points, tints[label])
+        if len(points) == 1:
+            ax.plot(x, y, 'D', color=tints[label], label=f'{label} (n={points[0]["n"]})')
+            continue
         ax.plot(x, y, 'o-', color=tints[label], label=label)
         ax.annotate(
             f'n={points[-1]["n"]}', (x[-1], y[-1]), (5, -11), textcoords='offset points', fontsize=8, color=tints[label]
@@ -188,14 +192,17 @@ def png(plot: Plot, frame: Frame, caption: str = '', theme: Theme = 'light') -> 
 
 
 def save(name: str, plot: Plot, frame: Frame, caption: str, folder: Path) -> Path:
-    """Writes `name.png` and `name.csv` into `folder`; returns the path of the PNG."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f'{name}.png'
-    path.write_bytes(png(plot, frame, caption))
-    with (folder / f'{name}.csv').open('w', encoding='utf-8', newline='') as file:
-        writer = csv.DictWriter(file, fieldnames=list(frame[0]) if frame else [], lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(frame)
+    """Writes `name.png` and `name.csv` (of a frame with at least one row) into `folder`; returns the path of the PNG."""
+    path, image = folder / f'{name}.png', png(plot, frame, caption)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image)
+        with (folder / f'{name}.csv').open('w', encoding='utf-8', newline='') as file:
+            writer = csv.DictWriter(file, fieldnames=list(frame[0]), lineterminator='\n')
+            writer.writeheader()
+            writer.writerows(frame)
+    except OSError as error:
+        raise RunError(f'{path}: cannot be written ({error.strerror}).') from error
     return path
 
 

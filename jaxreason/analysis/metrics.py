@@ -12,10 +12,12 @@ import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxreason.analysis.run_folder import read_run, write_text
 from jaxreason.analysis.stats import Estimate, bootstrap_mean, paired_difference, pass_at_k
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.records import Block, Pool, Record, cost_from
@@ -73,6 +75,18 @@ def compute(records: Sequence[Record], pools: Sequence[Pool] = (), labels: Seque
         'rows': [_row(group, groups, baseline) for group in sorted(groups, key=lambda group: (order[group.strategy], group))],
         'pools': [_pool(name, by_pool[name]) for name in sorted(by_pool)],
     }
+
+
+def write_metrics(folder: Path) -> Metrics:
+    """Computes the metrics of a run folder and writes them there as `metrics.json`.
+
+    Raises:
+        RunError: the records cannot be read, or the file cannot be written.
+    """
+    run = read_run(folder)
+    metrics = compute(run.records, run.pools, run.labels)
+    write_text(folder / 'metrics.json', to_text(metrics))
+    return metrics
 
 
 def to_text(metrics: Metrics) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxreason.analysis import page, tables
-from jaxreason.analysis.figures import FIGURES, png
+from jaxreason.analysis.figures import FIGURES, png, save_all
 from jaxreason.analysis.metrics import PHASES, Metrics, compute
-from jaxreason.analysis.run_folder import Run, read_run
+from jaxreason.analysis.run_folder import Run, read_run, write_text
 from jaxreason.core.errors import RunError
 from jaxreason.core.records import Pool, PoolCandidate, Record
 from jaxreason.core.types import Verdict
@@ -26,7 +26,7 @@ _MARKS = {Verdict.CORRECT: '✓', Verdict.WRONG: '✗', Verdict.UNJUDGED: '?'}
 
 
 def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
-    """Writes the page about some runs.
+    """Writes the page about some runs, and the figures of each (PNG and CSV) into its own `figures/`.
 
     Args:
         run_folders: finished runs, at least one.
@@ -38,13 +38,12 @@ def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
     if not run_folders:
         raise RunError('report: expected at least one run folder, got none.')
     runs = [read_run(folder) for folder in run_folders]
+    summaries = [compute(run.records, run.pools, run.labels) for run in runs]
     title = f'jaxreason: {", ".join(run.name for run in runs)}'
-    body = ['<h1>jaxreason report</h1>', *(_section(run) for run in runs)]
-    try:
-        out_path.parent.mkdir(parents=True, exist_ok=True)
-        out_path.write_text(page.document(title, body), encoding='utf-8', newline='\n')
-    except OSError as error:
-        raise RunError(f'{out_path}: cannot be written ({error.strerror}).') from error
+    body = ['<h1>jaxreason report</h1>', *map(_section, runs, summaries)]
+    for folder, run, metrics in zip(run_folders, runs, summaries, strict=True):
+        save_all(metrics, figure_caption(run, metrics), folder / 'figures')
+    write_text(out_path, page.document(title, body))
 
 
 def figure_caption(run: Run, metrics: Metrics) -> str:
@@ -61,8 +60,7 @@ def _made_with(run: Run) -> str:
     return f'model {run.model or "unknown"}, commit {commit}'
 
 
-def _section(run: Run) -> str:
-    metrics = compute(run.records, run.pools, run.labels)
+def _section(run: Run, metrics: Metrics) -> str:
     parts = [
         f'<h2>{page.text(run.name)}</h2>',
         f'<p class="quiet">{page.text(_made_with(run))}, device {page.text(run.environment.get("device", "unknown"))}</p>',
@@ -97,7 +95,10 @@ def _samples(metrics: Metrics) -> str:
     rows = []
     for pool in metrics['pools']:
         total = sum(pool['candidates'].values())
-        counts = [*pool['finish'].items(), *((f'{name} answers', count) for name, count in pool['candidates'].items())]
+        counts = [
+            *((f'ended by {name}', count) for name, count in pool['finish'].items()),
+            *((f'{name} answers', count) for name, count in pool['candidates'].items()),
+        ]
         rows += [(pool['pool'], name, f'{count:,}', f'{100 * count / total:.1f} %') for name, count in counts]
         rows.append((pool['pool'], 'questions with a correct sample', '', tables.percent(pool['any_correct'])))
     return f'<h3>Samples</h3>{page.table(("pool", "what", "samples", "share"), rows, num_words=2)}' if rows else ''

@@ -1,4 +1,4 @@
-"""Reads what a run wrote: records, pools, configuration, environment. Clock times are left where they are."""
+"""Reads what a run wrote (records, pools, configuration, environment; no clock times) and adds what is derived from it."""
 
 import dataclasses
 import json
@@ -65,6 +65,21 @@ def read_run(folder: Path) -> Run:
         labels=tuple(label for label in strategies if label in present) if isinstance(strategies, dict) else (),
         model=str(model.get('source', '')) if isinstance(model, dict) else '',
     )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole: a reader finds the old content or the new one, never a part.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    temporary = path.with_name(f'.{path.name}.part')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding='utf-8', newline='\n')
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(f'{path}: cannot be written ({error.strerror}).') from error
 
 
 def _text(path: Path) -> str:

@@ -40,7 +40,7 @@ def rich_table(metrics: Mapping[str, Any], title: str = '') -> 'Table':
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title) if title else None, caption=Text(caption(metrics)), caption_justify='left')
+    table = Table(title=Text(title) if title else None, caption=Text(f'\n{caption(metrics)}'), caption_justify='left')
     table.box, table.padding = None, (0, 2, 0, 0)
     for index, column in enumerate(columns(metrics)):
         # On a narrow terminal only the labels fold; a number is never cut.
@@ -52,6 +52,16 @@ def rich_table(metrics: Mapping[str, Any], title: str = '') -> 'Table':
         table.add_row(Text('' if name == last else name), *(Text(cell) for cell in cells))  # Text: never read as markup
         last = name
     return table
+
+
+def print_table(metrics: Mapping[str, Any], title: str = '') -> None:
+    """Prints the table to standard output, 120 columns wide where that is no terminal."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    console.print(rich_table(metrics, title))
 
 
 def markdown(metrics: Mapping[str, Any]) -> str:

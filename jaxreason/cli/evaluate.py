@@ -58,17 +58,18 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
             interrupt.check()
 
         evaluate(config, out, report, display.say)
-    _finish(out)
+    _finish(out, config.model.source)
     print(f'{out}/: records, metrics, figures, report.html; {time.monotonic() - began:.0f} s')
     return 0
 
 
-def _finish(out: Path) -> None:
+def _finish(out: Path, model: str) -> None:
     """Metrics, table, figures and page, from the records alone."""
-    from jaxreason.analysis.metrics import write_metrics
-    from jaxreason.analysis.report import write_report
-    from jaxreason.analysis.tables import print_table
+    from rich.console import Console
 
-    metrics = write_metrics(out)
-    print_table(metrics)
+    from jaxreason.analysis.report import write_report
+    from jaxreason.analysis.summary import summarise
+    from jaxreason.analysis.tables import rich_table
+
+    Console().print(rich_table(summarise(out), title=f'{out.name}: {model}'))
     write_report([out], out / 'report.html')

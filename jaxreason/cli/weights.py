@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,19 +38,18 @@ def add_parser(subparsers) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Does what `add_parser` understood.
+def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code.
 
     Args:
-        args: parsed by it.
-
-    Returns:
-        The exit code.
+        parser: what `add_parser` was given subparsers of.
+        argv: the words of the command line, the verb first.
 
     Raises:
         WeightsError: the model cannot be had, read or written.
         TokenizerError: the model's tokenizer cannot be written.
     """
+    args = parser.parse_args(argv)
     return {'fetch': _fetch, 'inspect': _inspect, 'export': _export}[args.action](args)
 
 
@@ -100,7 +100,7 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tokenizer_json(source) -> str:
+def _tokenizer_json(source: Path | Mapping[str, object]) -> str:
     if isinstance(source, Path):
         return (source / 'tokenizer.json').read_text(encoding='utf-8')
     from jaxreason.models.tokenizer_writer import tokenizer_json

@@ -18,7 +18,7 @@ _STATEMENTS_READ = 64  # from the end; more than one decides only if they stand 
 _STATEMENT_WINDOW = 200_000  # characters from the end in which a statement is looked for
 _TAIL = 600  # characters after a value in which it may be withdrawn
 
-_VERB = r"(?:is|are|was|were|would be|will be|should be|must be|becomes|equals|comes out to be|=|:)"
+_VERB = r'(?:is|are|was|were|would be|will be|should be|must be|becomes|equals|comes out to be|=|:)'
 _ANCHOR = re.compile(
     r'<answer>|^[ \t]*####[ \t]*(?!#)'
     r'|\b(?:final|correct)[ \t]+(?:result|value|option|choice|solution)[*_]{0,3}[ \t]*' + _VERB +
@@ -29,14 +29,17 @@ _ANCHOR = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )  # fmt: skip
 _HINT = re.compile(r'ans|####|correct|final', re.IGNORECASE)  # some word of every anchor
-_NOT_MEANT = re.compile(r"(?:n't|\bnot|\bnever)[ \t]+(?:think|believe|say|mean)|\b(?:if|whether|suppose|assum\w*|doubt|unless)\b|\?", re.I)
+_NOT_MEANT = re.compile(
+    r"(?:n't|\bnot|\bnever)[ \t]+(?:think|believe|say|mean)|\b(?:if|whether|suppose|assum\w*|doubt|unless)\b|\?", re.I
+)
 _FILLER = re.compile(
-    r'(?:\s|[:*_]|(?:therefore|thus|simply|just|exactly|indeed|clearly|equal to|given by|about|approximately|as follows)\b)*', re.I
+    r'(?:\s|[:*_]|(?:therefore|thus|simply|just|exactly|indeed|clearly|equal to|given by|about|approximately|as follows)\b)*',
+    re.I,
 )
 _NEGATION = re.compile(r'\s*(?:not|never|unknown\b.*|unclear\b.*|neither)\b', re.I)
 _CLAUSE = re.compile(
-    r'[,;]?\s+(?:because|since|which|where|so that|so|as|when|after|if|but|hence|therefore|thus|given|obtained|for)\b|[!?](?=\s|$)'
-    r'|\.(?=\s|$|[*_]|\\\]|\\\))|\s\(|\s[-–—]{1,2}\s(?=[a-z])|</answer>|\s+I\s+hope\b|<\|',
+    r'[,;]?\s+(?:because|since|which|where|so that|so|as|when|after|if|but|hence|therefore|thus|given|obtained|for)\b'
+    r'|[!?](?=\s|$)|\.(?=\s|$|[*_]|\\\]|\\\))|\s\(|\s[-–—]{1,2}\s(?=[a-z])|</answer>|\s+I\s+hope\b|<\|',
 )
 _HEADING = re.compile(r'(?:step|solution|explanation|final|conclusion|verification|part|note|case|answer|method|check)\b', re.I)
 _BESIDE = re.compile(
@@ -50,15 +53,17 @@ _TRAILING = re.compile(
 )
 _DROPPED = re.compile(
     r"\b(?:that|this|it|which|the above|my answer|previous answer)(?:'s|\s+is|\s+was|\s+isn't|\s+is\s+not)\s+(?:\w+\s+)?"
-    r"(?:wrong|incorrect|not\s+(?:right|correct)|a\s+mistake|mistaken|false)\b"
+    r'(?:wrong|incorrect|not\s+(?:right|correct)|a\s+mistake|mistaken|false)\b'
     r"|\b(?:that|this)\s+(?:isn't|is\s+not|can't\s+be|cannot\s+be)\s+(?:right|correct)\b"
-    r"|\bscratch\s+that|\bstrike\s+that|\bignore\s+(?:that|this|the\s+above)|\bdisregard\b|\bi\s+(?:take|took)\s+(?:that|it)\s+back"
-    r"|\bi\s+(?:made|have\s+made)\s+(?:a|an)\s+(?:\w+\s+)?(?:mistake|error)|\bi\s+(?:was|am)\s+wrong|\bi\s+withdraw\b|\bwithdrawn\b"
-    r"|^\W{0,8}(?:is|was)\s+(?:wrong|incorrect|not\s+(?:right|correct|the\s+answer))",
+    r'|\bscratch\s+that|\bstrike\s+that|\bignore\s+(?:that|this|the\s+above)|\bdisregard\b|\bi\s+(?:take|took)\s+(?:that|it)\s+back'
+    r'|\bi\s+(?:made|have\s+made)\s+(?:a|an)\s+(?:\w+\s+)?(?:mistake|error)|\bi\s+(?:was|am)\s+wrong|\bi\s+withdraw\b|\bwithdrawn\b'
+    r'|^\W{0,8}(?:is|was)\s+(?:wrong|incorrect|not\s+(?:right|correct|the\s+answer))',
     re.I,
 )
 _DOUBT = re.compile(
-    r'\b(?:wait|actually|correction|corrected|on second thought|hmm|hold on|oops|sorry|no|rather|instead|let me (?:re\w+|double))\b', re.I
+    r'\b(?:wait|actually|correction|corrected|on second thought|hmm|hold on|oops|sorry|no|rather|instead|'
+    r'let me (?:re\w+|double))\b',
+    re.I,
 )
 
 
@@ -106,7 +111,9 @@ def _standing(spans: list[Span], text: str) -> str | None:
 def _is_about_another(tail: str) -> bool:
     """Whether what is called wrong after an answer is named: `Note that 19 is wrong`."""
     match = _DROPPED.search(tail)
-    return bool(match) and bool(re.search(r'\b(?:some|someone|many|others?|students?|note|forget\w*|if)\b', tail[: match.start()], re.I))
+    return bool(match) and bool(
+        re.search(r'\b(?:some|someone|many|others?|students?|note|forget\w*|if)\b', tail[: match.start()], re.I)
+    )
 
 
 def _statements(text: str, start: int = 0) -> list[Span]:

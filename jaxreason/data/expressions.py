@@ -10,14 +10,15 @@ import re
 from fractions import Fraction
 
 from jaxreason.data import functions
-from jaxreason.data.exact import Expression, rational, root, symbol
+from jaxreason.data.exact import Expression, rational, symbol
 from jaxreason.data.guards import MAX_EXPONENT, Refused, Unreadable
 from jaxreason.data.latex_tokens import Token
+from jaxreason.data.radicals import root
 
 _END = Token('end', '')
-_ANGLES = frozenset('sin cos tan cot sec csc'.split())
-_FUNCTIONS = _ANGLES | frozenset('arcsin arccos arctan sinh cosh tanh log ln lg exp'.split())
-_DECORATIONS = frozenset('overline vec hat mathbb mathcal widehat tilde underline'.split())
+_ANGLES = frozenset(('sin', 'cos', 'tan', 'cot', 'sec', 'csc'))
+_FUNCTIONS = _ANGLES | frozenset(('arcsin', 'arccos', 'arctan', 'sinh', 'cosh', 'tanh', 'log', 'ln', 'lg', 'exp'))
+_DECORATIONS = frozenset(('overline', 'vec', 'hat', 'mathbb', 'mathcal', 'widehat', 'tilde', 'underline'))
 _NUMBER = re.compile(r'(\d*)(?:\.(\d*))?(?:\((\d+)\))?(\.\.\.)?(?:e([+-]?\d+))?')
 
 

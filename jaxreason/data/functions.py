@@ -10,12 +10,10 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
-from jaxreason.data.exact import Expression, opaque, power, prime_factors, rational, root, symbol
+from jaxreason.data.exact import Expression, opaque, power, rational, symbol
 from jaxreason.data.guards import MAX_FACTORIAL, MAX_TERMS, Refused, Unreadable
-
-FUNCTIONS = (
-    'sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp det gcd lcm max min floor ceil sqrt'.split()
-)  # names that read as functions even without a backslash
+from jaxreason.data.radicals import root
+from jaxreason.data.terms import is_radical, prime_factors
 
 
 def apply(name: str, argument: Expression, base: Expression | None = None) -> Expression:
@@ -107,7 +105,7 @@ def _log(argument: Expression) -> Expression:
         ((monomial, coefficient),) = argument.top.items()
         if coefficient == 1 and monomial == (('e', monomial[0][1]),):
             return rational(monomial[0][1])
-        if coefficient == 1 and all(name[0] == '#' and name[1:].isdigit() for name, _ in monomial):
+        if coefficient == 1 and all(is_radical(name) for name, _ in monomial):
             logs = (rational(e) * opaque('log', cmath.log, rational(int(name[1:]))) for name, e in monomial)
             return sum(logs, rational(0))
     return opaque('log', cmath.log, argument)

@@ -20,7 +20,7 @@ from jaxreason.core.errors import ConfigError
 from jaxreason.core.types import Verdict
 from jaxreason.data.answers import extract_answer
 from jaxreason.data.grading_pool import WorkerPool
-from jaxreason.data.guards import Refused, Unreadable
+from jaxreason.data.guards import Refused, Unreadable, check_effort
 from jaxreason.data.latex_tokens import tokenize
 from jaxreason.data.normalise import other_readings, read, strip_delimiters
 from jaxreason.data.reading import split
@@ -157,8 +157,9 @@ def _is_algebra(gold: str, answer: str) -> bool:
         if isinstance(value, Opaque) and value.is_final:
             return False
         try:
+            check_effort(text)
             tokens = tokenize(strip_delimiters(text))
-        except Unreadable:
+        except (Refused, Unreadable):
             return False
         if any(token.kind == 'word' or token.text in (';', '"', "'", '?', ':', 'boxed') for token in tokens):
             return False
@@ -172,6 +173,3 @@ def _is_algebra(gold: str, answer: str) -> bool:
 def _shared_grader(process_id: int) -> Grader:
     """One grader a process: after a fork the child must not use its parent's pipes."""
     return Grader()
-
-
-__all__ = ['Grader', 'Refused', 'exact_verdict', 'grade']

@@ -5,6 +5,7 @@ unguarded scripts and standard input. Each is the leader of its own session and 
 that takes too long, or too much memory, has no decision; one whose worker crashes is tried once more.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -101,7 +102,8 @@ class _Worker:
         if self._reply(time.monotonic() + START_SECONDS) != {'ready': True}:
             self.stop()
             raise JaxreasonError(
-                'grading: expected a math-verify worker, it ended while starting; check that `python -c "import math_verify"` works.'
+                'grading: expected a math-verify worker, it ended while starting; '
+                'check that `python -c "import math_verify"` works.'
             )
 
     def ask(self, request: dict[str, str]) -> bool | None:
@@ -136,10 +138,8 @@ class _Worker:
         code = self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):  # unsent bytes to a dead process
                     pipe.close()
-                except BrokenPipeError:
-                    pass  # unsent bytes to a dead process
         return code
 
     def _reply(self, deadline: float) -> dict | None:

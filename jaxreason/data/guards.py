@@ -20,8 +20,10 @@ MAX_FACTORIAL = 500
 MAX_ITEMS = 400  # of a list, a tuple or a matrix
 
 _REFUSED_CHARACTERS = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
-_LONG_NUMBER = re.compile(r'\d{%d}' % (MAX_DIGITS + 1))
-_POWER_TOWER = re.compile(r'(?:\^|\*\*)[\s{(]*[^\s^{}()*]{1,8}[\s{(]*(?:\^|\*\*)[\s{(]*[^\s^{}()*]{1,8}[\s{(]*(?:\^|\*\*)')
+_LONG_NUMBER = re.compile(rf'\d{{{MAX_DIGITS + 1}}}')
+_LEVEL = r'(?:\^|\*\*)[\s{(]*(?:\d+|[a-zA-Z])[\s})]*'  # one exponent that is a single atom
+_POWER_TOWER = re.compile(_LEVEL * 2 + r'(?:\^|\*\*)')
+_COSTLY = re.compile(r'\^\s*\{?[^{}]*\d\s*\^|(?:\^|\*\*)\s*\{?\s*-?\d{5}')  # a power in an exponent or a bound, or a long one
 _NESTED_FACTORIAL = re.compile(r'!\s*[)}\]]*\s*!')
 
 
@@ -58,6 +60,19 @@ def check_text(text: str) -> None:
         raise Refused('too deeply nested')
     if _POWER_TOWER.search(text) or _NESTED_FACTORIAL.search(text):
         raise Refused('power tower or iterated factorial')
+
+
+def check_effort(text: str) -> None:
+    """Refuses text that a computer algebra system might start to evaluate and never finish.
+
+    Args:
+        text: an answer that `check_text` let pass.
+
+    Raises:
+        Refused: numeric powers within exponents or within the bounds of sums, or exponents of five digits.
+    """
+    if _COSTLY.search(text):
+        raise Refused('a power in an exponent or a bound')
 
 
 def nesting(text: str) -> int:

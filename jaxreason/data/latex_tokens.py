@@ -9,7 +9,6 @@ a space or by `\\text` are words.
 import re
 from typing import NamedTuple
 
-from jaxreason.data.functions import FUNCTIONS
 from jaxreason.data.guards import Unreadable
 from jaxreason.data.units import SINGLE_LETTERS, is_unit
 
@@ -46,8 +45,10 @@ _CHARACTERS = str.maketrans(
     }
 )  # fmt: skip
 
-_TEXT_COMMANDS = 'text|textbf|textit|textrm|textsf|texttt|textnormal|mbox|hbox|mathrm|mathbf|mathit|mathsf|operatorname\\*?|rm|bf'
-_TEXT = re.compile(r'\\(?:%s)\s*\{([^{}]*)\}' % _TEXT_COMMANDS)
+_TEXT_COMMANDS = (
+    'text|textbf|textit|textrm|textsf|texttt|textnormal|mbox|hbox|mathrm|mathbf|mathit|mathsf|operatorname\\*?|rm|bf'
+)
+_TEXT = re.compile(rf'\\(?:{_TEXT_COMMANDS})\s*\{{([^{{}}]*)\}}')
 _OPEN, _CLOSE = '\x02', '\x03'  # stand for the borders of a \text; refused in input, so they cannot be forged
 _SIZING = re.compile(r'\\(?:left|right|[bB]ig+[lrm]?|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?|\\[!]')
 _THIN_COMMA = re.compile(r',\s*\\!\s*|\\!\s*,')  # a thousands separator, never a list
@@ -71,11 +72,103 @@ _SAME = {
     'vartheta': 'theta',
 }  # fmt: skip
 _RELATIONS = {'le': '<=', 'ge': '>=', 'ne': '!=', 'in': 'in', '<': '<', '>': '>', 'approx': '~', 'equiv': '~', 'sim': '~'}
+_FUNCTIONS = frozenset(
+    (
+        'sin',
+        'cos',
+        'tan',
+        'cot',
+        'sec',
+        'csc',
+        'arcsin',
+        'arccos',
+        'arctan',
+        'sinh',
+        'cosh',
+        'tanh',
+        'log',
+        'ln',
+        'lg',
+        'exp',
+        'det',
+        'gcd',
+        'lcm',
+        'max',
+        'min',
+        'floor',
+        'ceil',
+        'sqrt',
+    )
+)  # functions even without a backslash
 _GREEK = frozenset(
-    'alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega Gamma '
-    'Delta Theta Lambda Xi Sigma Phi Psi Omega ell'.split()
+    (
+        'alpha',
+        'beta',
+        'gamma',
+        'delta',
+        'epsilon',
+        'zeta',
+        'eta',
+        'theta',
+        'iota',
+        'kappa',
+        'lambda',
+        'mu',
+        'nu',
+        'xi',
+        'rho',
+        'sigma',
+        'tau',
+        'upsilon',
+        'phi',
+        'chi',
+        'psi',
+        'omega',
+        'Gamma',
+        'Delta',
+        'Theta',
+        'Lambda',
+        'Xi',
+        'Sigma',
+        'Phi',
+        'Psi',
+        'Omega',
+        'ell',
+    )
 )
-_SHORT_WORDS = frozenset('or and is to of in by at no an be am pm mm cm km kg mg ml ft yd mi lb lbs oz hr min sec day'.split())
+_SHORT_WORDS = frozenset(
+    (
+        'or',
+        'and',
+        'is',
+        'to',
+        'of',
+        'in',
+        'by',
+        'at',
+        'no',
+        'an',
+        'be',
+        'am',
+        'pm',
+        'mm',
+        'cm',
+        'km',
+        'kg',
+        'mg',
+        'ml',
+        'ft',
+        'yd',
+        'mi',
+        'lb',
+        'lbs',
+        'oz',
+        'hr',
+        'min',
+        'sec',
+        'day',
+    )
+)
 _MARKS = {'{': '\\{', '}': '\\}', '%': '%', '$': '$', '&': '&', '#': '#', '_': '_'}
 
 
@@ -174,11 +267,11 @@ class _Tokenizer:
         follows = self.text[match.end() : match.end() + 1]
         self.at = match.end()
         if self.in_text:
-            single = len(run) == 1 and not (self.tokens and run in SINGLE_LETTERS and not self.tokens[-1].kind == 'relation')
+            single = len(run) == 1 and not (self.tokens and run in SINGLE_LETTERS and self.tokens[-1].kind != 'relation')
             self._emit('letter' if single else 'word', run)
         elif len(run) == 1:
             self._emit('letter', run)
-        elif run.lower() in FUNCTIONS or run in ('pi', 'infty', 'infinity', 'oo'):
+        elif run.lower() in _FUNCTIONS or run in ('pi', 'infty', 'infinity', 'oo'):
             self._emit('command', {'infinity': 'infty', 'oo': 'infty'}.get(run, run.lower()))
         elif self._reads_as_word(run, touches, follows):
             self._emit('word', run)

@@ -15,9 +15,9 @@ from jaxreason.data.latex_tokens import Token, plain, tokenize, unwrap_text
 from jaxreason.data.number_words import parse_number_words
 from jaxreason.data.reading import read_items, with_letter_unit
 from jaxreason.data.units import parse_unit
-from jaxreason.data.values import Based, Clock, Group, Interval, Opaque, Quantity, Value
+from jaxreason.data.values import Based, Clock, Group, Opaque, Quantity, Value
 
-_PLAIN_NUMBER = re.compile(r'-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?')
+_PLAIN_NUMBER = re.compile(r'-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?', re.ASCII)
 _CLOCK = re.compile(r'(\d{1,2})(?::(\d\d))?\s*(?:([ap])\.?\s*m\.?)?', re.IGNORECASE)
 _RATIO = re.compile(r'(\d{1,15}(?:\.\d+)?)((?:\s*:\s*\d{1,15}(?:\.\d+)?)+)')
 _BASED = re.compile(r'(-?[0-9A-Z]{1,60}(?:\.[0-9A-Z]{1,60})?)_\{?(?:\\text\{)?(\d{1,2}|two|eight|sixteen|ten)\}?\}?')
@@ -26,7 +26,15 @@ _CHOICE = re.compile(r'(?:option|choice|answer)?\s*\(?([A-J])\)?[.:)]\s+(.*\S)',
 _PREFIX = re.compile(r'(?:option|choice)s?\s+(?=\(?[A-Ja-j]\)?$)', re.IGNORECASE)
 _AMBIGUOUS_LIST = re.compile(r'\d{1,3}(?:,\d{3})+')
 _NOTHING = frozenset(
-    ('no solution', 'no solutions', 'no real solution', 'no real solutions', 'empty set', 'the empty set', 'there are no solutions')
+    (
+        'no solution',
+        'no solutions',
+        'no real solution',
+        'no real solutions',
+        'empty set',
+        'the empty set',
+        'there are no solutions',
+    )
 )
 _ALL_REALS = frozenset(('all real numbers', 'all reals', '\\mathbb{R}', 'ℝ', '\\mathbb R', 'all real values'))
 _DELIMITERS = (('$$', '$$'), ('\\[', '\\]'), ('\\(', '\\)'), ('$', '$'), ('**', '**'), ('`', '`'))
@@ -95,7 +103,12 @@ def strip_delimiters(text: str) -> str:
         text = text if text.endswith('..') else text.rstrip('.,;').rstrip()  # 0.333... goes on
         for opener, closer in _DELIMITERS:
             inner = text[len(opener) : len(text) - len(closer)]
-            if len(text) > len(opener) + len(closer) and text.startswith(opener) and text.endswith(closer) and closer not in inner:
+            if (
+                len(text) > len(opener) + len(closer)
+                and text.startswith(opener)
+                and text.endswith(closer)
+                and closer not in inner
+            ):
                 text = inner
         if text == before:
             break
@@ -162,6 +175,3 @@ def _read_words(number: Fraction, rest: str) -> Value:
     if rest in ('percent', 'per cent'):
         return Quantity(rational(number / 100), percent=True)
     return Quantity(rational(number), parse_unit(rest) if rest else None)
-
-
-__all__ = ['Interval', 'answer_key', 'other_readings', 'read', 'strip_delimiters']

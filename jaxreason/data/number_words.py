@@ -6,11 +6,33 @@ from fractions import Fraction
 _UNITS = {
     word: value
     for value, word in enumerate(
-        'zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen '
-        'eighteen nineteen'.split()
+        (
+            'zero',
+            'one',
+            'two',
+            'three',
+            'four',
+            'five',
+            'six',
+            'seven',
+            'eight',
+            'nine',
+            'ten',
+            'eleven',
+            'twelve',
+            'thirteen',
+            'fourteen',
+            'fifteen',
+            'sixteen',
+            'seventeen',
+            'eighteen',
+            'nineteen',
+        )
     )
 }
-_TENS = {w: 10 * n for n, w in enumerate('twenty thirty forty fifty sixty seventy eighty ninety'.split(), start=2)}
+_TENS = {
+    w: 10 * n for n, w in enumerate(('twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty', 'ninety'), start=2)
+}
 _SCALES = {'thousand': 10**3, 'million': 10**6, 'billion': 10**9}
 _PARTS = {'half': 2, 'halves': 2, 'third': 3, 'thirds': 3, 'quarter': 4, 'quarters': 4, 'fourth': 4, 'fourths': 4}
 _PARTS |= {'fifth': 5, 'fifths': 5, 'sixth': 6, 'sixths': 6, 'eighth': 8, 'eighths': 8, 'tenth': 10, 'tenths': 10}

@@ -59,7 +59,17 @@ def is_name(tokens: list[Token]) -> bool:
     for before, token in zip([None, *tokens], tokens, strict=False):
         depth += (token.text == '{') - (token.text == '}')
         is_subscript = before is not None and before.text == '_'
-        fits = token.kind in ('letter', 'word') or token.text in ('+', '_', '{', '}', 'angle', 'triangle', 'overline', 'vec', 'hat')
+        fits = token.kind in ('letter', 'word') or token.text in (
+            '+',
+            '_',
+            '{',
+            '}',
+            'angle',
+            'triangle',
+            'overline',
+            'vec',
+            'hat',
+        )
         if not fits and not is_subscript and not (token.kind == 'number' and depth):
             return False
     return True

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxreason.core.errors import RunError
+from jaxreason.core.files import write_whole
 from jaxreason.core.records import to_line
 
 
@@ -87,21 +88,12 @@ class RunFolder:
         self.write_text('environment.json', json.dumps(environment, indent=2, sort_keys=True) + '\n')
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a file whole: what stood there stays until the new content is on disk.
+        """Writes a file of the folder whole.
 
         Raises:
             RunError: it cannot be written.
         """
-        file = self.path / name
-        temporary = file.with_name(f'.{file.name}.part')
-        try:
-            with temporary.open('w', encoding='utf-8', newline='\n') as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(file)
-        except OSError as error:
-            raise RunError(f'{file}: cannot be written ({error.strerror}).') from error
+        write_whole(self.path / name, text)
 
     def write_lines(self, name: str, values: Iterable[Any]) -> None:
         """Writes a JSON Lines file whole.

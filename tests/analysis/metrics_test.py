@@ -128,6 +128,13 @@ def test_the_text_is_the_same_bytes_in_any_order(run):
     assert json.loads(text)['num_questions'] == 40
 
 
+def test_the_file_holds_what_the_records_say(run, run_folder):
+    summary = metrics.write_metrics(run_folder)
+    assert summary == metrics.compute(run[0], run[1], ['majority', 'best_of_n'])
+    assert (run_folder / 'metrics.json').read_text() == metrics.to_text(summary)
+    assert json.loads((run_folder / 'metrics.json').read_text()) == summary
+
+
 def test_phases_add_up_and_coverage_bounds_every_strategy(run):
     summary = metrics.compute(run[0], run[1], ['majority'])
     bounds = {point['k']: point['point'] for point in summary['pools'][0]['pass_at']}

@@ -112,6 +112,12 @@ def test_a_long_run_is_shortened_and_says_so(run_folder, tmp_path, monkeypatch):
     assert 'What is 3 + 3?' not in text
 
 
+def test_the_figures_lie_in_their_run_folder(written, run_folder):
+    names = {path.name for path in (run_folder / 'figures').iterdir()}
+    stems = ('accuracy_against_flops', 'gain_against_n', 'cost_by_phase')
+    assert names == {f'{stem}.{kind}' for stem in stems for kind in ('png', 'csv')}
+
+
 def test_two_runs_share_a_page(run_folder, tmp_path):
     write_report([run_folder, run_folder], tmp_path / 'report.html')
     assert (tmp_path / 'report.html').read_text(encoding='utf-8').count('<h2>synthetic</h2>') == 2

@@ -61,3 +61,10 @@ def test_unjudged_answers_are_a_column_as_soon_as_there_is_one(run):
 
 def test_a_budget_is_part_of_the_label():
     assert tables.label({'strategy': 'beam', 'budget': {'tokens': 2000, 'flops': 5e12}}) == 'beam flops≤5.00 T tokens≤2.00 k'
+
+
+def test_a_pipe_gets_whole_lines(run, capsys):
+    summary = metrics.compute(run[0], run[1], ['majority'])
+    tables.print_table(summary, 'nano')
+    lines = capsys.readouterr().out.splitlines()
+    assert sum('] ' in line and line.rstrip().endswith(' G') for line in lines) == len(summary['rows'])

@@ -27,7 +27,7 @@ PIECES = ['<s>', '<end>', 'a', 'b', 'ab', 'c']
 def run(*words: str) -> int:
     parser = argparse.ArgumentParser(prog='jaxreason')
     weights.add_parser(parser.add_subparsers(dest='verb'))
-    return weights.run(parser.parse_args(['weights', *words]))
+    return weights.run(parser, ['weights', *words])
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def folder(tmp_path, parameters):
 
 @pytest.fixture
 def gguf_file(tmp_path, folder):
-    """The folder's model as a GGUF file of the qwen2-free kind: llama, with a tokenizer, and a name that a terminal would obey."""
+    """The folder's model as a GGUF file with a tokenizer, and a name that a terminal would obey."""
     from safetensors.numpy import load_file
 
     path = tmp_path / 'model.gguf'

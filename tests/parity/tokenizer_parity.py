@@ -186,7 +186,8 @@ def write_golden(metadata: dict) -> None:
             write_model(path, vocabulary)
             golden[name] = compare(name, LlamaCpp(path), Tokenizer.from_gguf(vocabulary), TEXTS)
     GOLDEN.mkdir(exist_ok=True)
-    for name, value in (('small_vocabulary', small), ('llama_cpp_ids', {'texts': TEXTS, 'ids': golden})):
+    vocabularies = {'gpt2': small, 'llama': small_sentencepiece(small)}
+    for name, value in (('small_vocabulary', vocabularies), ('llama_cpp_ids', {'texts': TEXTS, 'ids': golden})):
         (GOLDEN / f'{name}.json').write_text(json.dumps(value, separators=(',', ':')) + '\n', encoding='utf-8')
 
 
