@@ -62,7 +62,7 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> np.ndarray:
     none_correct = np.ones(drawn.shape)
     for tried in range(k):
         # Reaches exactly 0 once the wrong samples run out, and stays there.
-        none_correct = none_correct * np.maximum(drawn - correct - tried, 0) / (drawn - tried)
+        none_correct = none_correct * (drawn - correct - tried) / (drawn - tried)
     return 1.0 - none_correct
 
 

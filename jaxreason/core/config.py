@@ -73,7 +73,7 @@ def load(cls: type[T], path: Path | None, overrides: Sequence[str] = ()) -> T:
     try:
         return _convert(cls, tree, '', _ABSENT)
     except _Invalid as error:
-        origin = origin_of(error.where, origins) or (f'{path}' if path is not None else '')
+        origin = origin_of(error.where, origins)
         raise ConfigError(f'{origin}: {error}' if origin else str(error)) from error
 
 
@@ -82,7 +82,7 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str = '') -> T:
 
     Args:
         cls: a frozen dataclass.
-        mapping: its fields by name.
+        mapping: its fields by name; keys are text.
         where: dotted path to put before the paths in errors.
 
     Raises:
@@ -140,7 +140,7 @@ def _convert(hint: Any, value: Any, where: str, base: Any) -> Any:
         return _convert(args[0], value, where, base)
     if origin in (Union, types.UnionType):
         return _convert(_member(hint, value, where), value, where, base)
-    if origin is tuple:
+    if origin is tuple and args[1:] == (...,):
         return _items(args[0], value, where, base)
     if origin in (dict, Mapping):
         if not isinstance(value, dict):
@@ -175,7 +175,7 @@ def _instance(cls: type, value: Any, where: str, base: Any) -> Any:
         raise _Invalid(where, f'expected a mapping with {_listed(schema)}, got {shown(value)}.')
     for key in value:
         if key not in schema:
-            raise _Invalid(join(where, str(key)), f'unknown key{_nearest(str(key), schema)}')
+            raise _Invalid(join(where, str(key)), f'unknown key{_nearest(str(key), schema, _inside(cls, str(key)))}')
     kwargs, missing = {}, []
     for name, (hint, default) in schema.items():
         fallback = getattr(base, name) if type(base) is cls else default()
@@ -238,7 +238,7 @@ def _accepts(hint: Any, value: Any) -> bool:
         return isinstance(value, dict) if _mark(args, Kinds) else _accepts(args[0], value)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in args)
-    if origin is tuple:
+    if origin is tuple and args[1:] == (...,):
         return isinstance(value, list | tuple | Parts)
     if origin in (dict, Mapping) or dataclasses.is_dataclass(hint):
         return isinstance(value, dict)
@@ -295,9 +295,16 @@ def _expected(hint: Any) -> str:
     return words.get(hint, 'a mapping')
 
 
-def _nearest(key: str, valid: Mapping[str, Any]) -> str:
+def _inside(cls: type, name: str) -> list[str]:
+    """Dotted paths of the fields called `name` in the dataclasses that `cls` holds directly."""
+    held = {field: typing.get_args(hint) or (hint,) for field, (hint, _) in _schema(cls).items()}
+    parts = [(field, part) for field, members in held.items() for part in members if isinstance(part, type)]
+    return [f'{field}.{name}' for field, part in parts if dataclasses.is_dataclass(part) and name in _schema(part)]
+
+
+def _nearest(key: str, valid: Mapping[str, Any], elsewhere: Sequence[str] = ()) -> str:
     """What to say after an unknown word: the nearest valid one, and all of them where that fits a line."""
-    near = difflib.get_close_matches(key[:60], list(valid), n=1, cutoff=0.5)
+    near = [*elsewhere[:1]] or difflib.get_close_matches(key[:60], list(valid), n=1, cutoff=0.5)
     hint = f', did you mean {near[0]}?' if near else '.'
     return hint if near and len(valid) > 16 else f'{hint} Valid: {_listed(valid)}.'
 
@@ -329,8 +336,8 @@ def _plain(hint: Any, value: Any, where: str) -> Any:
         return {name: _plain(item, getattr(value, name), join(where, name)) for name, (item, _) in _schema(type(value)).items()}
     if not isinstance(value, str | int | float | None) or not _accepts(hint, value):
         raise TypeError(f'{where}: expected {_expected(hint)}, got {type(value).__name__}.')
-    if hint is float and isinstance(value, int):
-        return float(value)
+    if hint is float and isinstance(value, int | float):
+        return value + 0.0  # an int becomes a float, and -0.0 the 0.0 that it equals
     return str(value) if isinstance(value, str) else value
 
 

@@ -44,6 +44,7 @@ def apply(tree: dict[str, Any], origins: dict[str, str], override: str) -> None:
             break
         if isinstance(node, dict) and node.get(key) is None:
             node[key] = Parts()
+            origins[join(where, part)] = 'override'
         node, where = node[key], join(where, part)
     for known in [known for known in origins if known == target or known.startswith(f'{target}.')]:
         del origins[known]

@@ -18,19 +18,18 @@ _STATEMENTS_READ = 64  # from the end; more than one decides only if they stand 
 _STATEMENT_WINDOW = 200_000  # characters from the end in which a statement is looked for
 _TAIL = 600  # characters after a value in which it may be withdrawn
 
-_VERB = r'(?:is|are|was|were|would be|will be|should be|must be|becomes|equals|comes out to be|=|:)'
+_VERB = r'(?:(?:is|are|was|were|would be|will be|should be|must be|becomes|equals|comes out to be)\b|[=:])'
 _ANCHOR = re.compile(
     r'<answer>|^[ \t]*####[ \t]*(?!#)'
     r'|\b(?:final|correct)[ \t]+(?:result|value|option|choice|solution)[*_]{0,3}[ \t]*' + _VERB +
     r'|\bcorrect(?:ion|ed)[*_]{0,3}[ \t]*:'
-    r'|\bans(?:wer)?s?\b(?:[ \t]*\([^()\n]{0,60}\))?[*_]{0,3}(?:(?:[ \t]+[\w\'$\\{}^.,-]{1,40}){0,14}?[ \t]+|[ \t]*)' + _VERB
-    + r'(?![\w])'
+    r'|\bans(?:wer)?s?\b(?:[ \t]*\([^()\n]{0,60}\))?[*_]{0,3}(?:(?:[ \t]+[\w\'$\\{}^.,-]{1,40}){0,14}?[ \t]+|[ \t]*)' + _VERB +
     r'|^[ \t>*_#-]*(?:final[ \t]+)?answer[ \t*_:.]*$',
     re.IGNORECASE | re.MULTILINE,
 )  # fmt: skip
 _HINT = re.compile(r'ans|####|correct|final', re.IGNORECASE)  # some word of every anchor
 _NOT_MEANT = re.compile(
-    r"(?:n't|\bnot|\bnever)[ \t]+(?:think|believe|say|mean)|\b(?:if|whether|suppose|assum\w*|doubt|unless)\b|\?", re.I
+    r"(?:n't|\bnot|\bnever)[ \t]+(?:think|believe|say|mean)|\b(?:if|whether|suppose|assum\w*|doubt|unless)\b", re.I
 )
 _FILLER = re.compile(
     r'(?:\s|[:*_]|(?:therefore|thus|simply|just|exactly|indeed|clearly|equal to|given by|about|approximately|as follows)\b)*',
@@ -39,8 +38,9 @@ _FILLER = re.compile(
 _NEGATION = re.compile(r'\s*(?:not|never|unknown\b.*|unclear\b.*|neither)\b', re.I)
 _CLAUSE = re.compile(
     r'[,;]?\s+(?:because|since|which|where|so that|so|as|when|after|if|but|hence|therefore|thus|given|obtained|for)\b'
-    r'|[!?](?=\s|$)|\.(?=\s|$|[*_]|\\\]|\\\))|\s\(|\s[-–—]{1,2}\s(?=[a-z])|</answer>|\s+I\s+hope\b|<\|',
+    r'|[!?](?=\s|$)|(?<!\.)\.(?=\s|$|[*_]|\\\]|\\\))|\s\(|\s[-–—]{1,2}\s(?=[a-z])|</answer>|\s+I\s+hope\b|<\|',
 )
+_YES_NO = re.compile(r'^(yes|no|true|false)\s*[,;].*', re.I)
 _HEADING = re.compile(r'(?:step|solution|explanation|final|conclusion|verification|part|note|case|answer|method|check)\b', re.I)
 _BESIDE = re.compile(
     r"(?:[\s$,;:.()\[\]\\*_/&|~-]|\b(?:or|and|also|maybe|perhaps|possibly|alternatively|either|it|is|it's|its|could|might|may|can|be|"
@@ -110,10 +110,8 @@ def _standing(spans: list[Span], text: str) -> str | None:
 
 def _is_about_another(tail: str) -> bool:
     """Whether what is called wrong after an answer is named: `Note that 19 is wrong`."""
-    match = _DROPPED.search(tail)
-    return bool(match) and bool(
-        re.search(r'\b(?:some|someone|many|others?|students?|note|forget\w*|if)\b', tail[: match.start()], re.I)
-    )
+    before = _DROPPED.split(tail, maxsplit=1)[0]
+    return bool(re.search(r'\b(?:some|someone|many|others?|students?|note|forget\w*|if)\b', before, re.I))
 
 
 def _statements(text: str, start: int = 0) -> list[Span]:
@@ -122,7 +120,7 @@ def _statements(text: str, start: int = 0) -> list[Span]:
     for match in _anchors(text, max(start, len(text) - _STATEMENT_WINDOW)):
         line = text.rfind('\n', 0, match.start()) + 1
         before = text[max(line, match.start() - 60) : match.start()]
-        if _NOT_MEANT.search(re.split(r'[.!]\s', before)[-1]):
+        if _NOT_MEANT.search(re.split(r'[.!?]\s', before)[-1]):
             continue
         span = _stated(text, match.start(), match.end(), match[0].lstrip().startswith('#'))
         if span is not None:
@@ -156,9 +154,12 @@ def _stated(text: str, start: int, at: int, is_hashes: bool) -> Span | None:
             return Span(rest[len(opener) : end].strip(), start, begin + end + len(closer))
     line = rest.split('\n', 1)[0]
     cut = _CLAUSE.search(_masked(line))
+    if cut and cut[0] == '?':  # "could the answer be 7?" names nothing
+        return None
     value = line[: cut.start()] if cut and cut.start() else line
     end = begin + len(value)
     value = value.strip().strip('*_`"').strip().rstrip(',;')
+    value = _YES_NO.sub(r'\1', value)
     if not value or (is_hashes and (len(value) > 60 or _HEADING.match(value))):
         return None
     return Span(value, start, end)
@@ -167,4 +168,5 @@ def _stated(text: str, start: int, at: int, is_hashes: bool) -> Span | None:
 def _masked(line: str) -> str:
     """The line with what is inside `$...$` blanked, so that no clause is cut there, and abbreviations kept whole."""
     line = re.sub(r'\$[^$\n]{1,500}\$', lambda m: '$' + 'x' * (len(m[0]) - 2) + '$', line)
+    line = re.sub(r'\\\([^\n]{1,500}?\\\)', lambda m: 'x' * len(m[0]), line)
     return re.sub(r'\b([ap])\.\s?m\.', lambda m: m[1] + 'x' * (len(m[0]) - 1), line)

@@ -1,9 +1,9 @@
 """Where steps end and where a solution stops, as a table over tokens that a device loop can follow.
 
-A step ends with the token that completes a step delimiter: the first token after which the step's own bytes hold one. Tokens are
-never split, so text after the delimiter in that token stays in the step. A solution stops with the token that completes a stop
-string anywhere in it. Both are searched in bytes, by two Aho-Corasick automata walked over every token once, here; the loop then
-costs one look-up per token: `event[state, token]`, then `state = transition[state, token]`.
+A step ends with the token that completes a step delimiter: the first token after which the step's own bytes hold one.
+Tokens are never split, so text after the delimiter in that token stays in the step. A solution stops with the token that
+completes a stop string anywhere in it. Both are searched in bytes, by two Aho-Corasick automata walked over every token
+once, here; the loop then costs one look-up per token: `event[state, token]`, then `state = transition[state, token]`.
 
 `Boundaries.split` derives text and steps from a token list by the same table, so that device and host cannot disagree.
 
@@ -22,7 +22,7 @@ from jaxreason.core.errors import ConfigError
 
 STEP, STOP = 1, 2  # bits of an event
 MAX_PATTERN_BYTES = 4096
-MAX_TABLE_ENTRIES = 1 << 28
+MAX_TABLE_ENTRIES = 1 << 26  # 200 MB
 
 
 class Split(NamedTuple):
@@ -66,9 +66,9 @@ class Boundaries:
         """Compiles the table.
 
         Args:
-            token_bytes: what each token adds to the text, by id, for as many ids as the model has logits; empty for special ones.
-            step_delimiters: any of them ends a step; none means that an answer is one step.
-            stop_strings: any of them ends the solution.
+            token_bytes: what each token adds to the text, by id, for as many ids as the model has logits; empty for special
+            ones. step_delimiters: any of them ends a step; none means that an answer is one step. stop_strings: any of them
+            ends the solution.
 
         Raises:
             ConfigError: a delimiter or stop string is empty, or together they are too long for a table.
@@ -76,6 +76,11 @@ class Boundaries:
         tokens = _TokenBytes(token_bytes)
         steps = _Automaton(_patterns('step delimiter', step_delimiters))
         stops = _Automaton(_patterns('stop string', stop_strings))
+        too_large = ConfigError(
+            'boundaries: the stop strings and delimiters need too large a table; use fewer or shorter ones.'
+        )
+        if (steps.size + stops.size) * len(token_bytes) > MAX_TABLE_ENTRIES:
+            raise too_large
         step_after, step_hit = tokens.walk(steps)
         stop_after, stop_hit = tokens.walk(stops)
         # A step begins with no delimiter begun; after a stop nothing is searched. A pair of states is coded as one number.
@@ -91,8 +96,8 @@ class Boundaries:
             number[new] = np.arange(count, count + len(new))
             count += len(new)
             queue.extend(new.tolist())
-            if count * max(1, len(token_bytes)) > MAX_TABLE_ENTRIES or count > np.iinfo(np.int16).max:
-                raise ConfigError('boundaries: the step delimiters and stop strings need too large a table; use fewer or shorter.')
+            if count * len(token_bytes) > MAX_TABLE_ENTRIES or count > np.iinfo(np.int16).max:
+                raise too_large
             rows.append(number[after].astype(np.int16))
             events.append(step_hit[step] * np.uint8(STEP) | stop_hit[stop] * np.uint8(STOP))
         return cls(np.stack(rows), np.stack(events), tuple(token_bytes), tuple(stop_strings))
@@ -118,8 +123,10 @@ class Boundaries:
         if not ends or ends[-1] < len(tokens):
             ends.append(len(tokens))
         decoder = codecs.getincrementaldecoder('utf-8')(errors='replace')
-        pieces = [decoder.decode(b''.join(self.token_bytes[token] for token in tokens[start:end]))
-                  for start, end in zip([0, *ends], ends, strict=False)]
+        pieces = [
+            decoder.decode(b''.join(self.token_bytes[token] for token in tokens[start:end]))
+            for start, end in zip([0, *ends], ends, strict=False)
+        ]
         text = trim(''.join(pieces), self.stop_strings)
         steps, step_ends, start = [], [], 0
         for piece, end in zip(pieces, ends, strict=True):

@@ -1,8 +1,8 @@
 """Renders a conversation with a model's own chat template.
 
-Templates are Jinja programs inside weights files. They run sandboxed, in one worker process that is started when first needed, kept,
-and killed when it does not answer: an endless loop or a gigabyte of output becomes a `TokenizerError` after some seconds.
-The date that a template may print is given, not read from a clock: a prompt must not change overnight.
+Templates are Jinja programs inside weights files. They run sandboxed, in one worker process that is started when first
+needed, kept, and killed when it does not answer: an endless loop or a gigabyte of output becomes a `TokenizerError` after
+some seconds. The date that a template may print is given, not read from a clock: a prompt must not change overnight.
 """
 
 import atexit
@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from jaxreason.core.errors import TokenizerError
 
@@ -76,9 +77,10 @@ class _Worker:
         with self._lock:
             try:
                 process = self._started()
+                assert process.stdin is not None and process.stdout is not None
                 process.stdin.write(line)
                 process.stdin.flush()
-                return json.loads(self._read_line(process))
+                return json.loads(self._read_line(process.stdout))
             except (OSError, ValueError, TimeoutError) as error:
                 self._stop()
                 return {'error': f'the renderer stopped: {error}'}
@@ -100,7 +102,6 @@ class _Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                bufsize=0,
             )
             self._owner = os.getpid()
         return self._process
@@ -112,15 +113,16 @@ class _Worker:
             self._process.communicate()
         self._process = None
 
-    def _read_line(self, process: subprocess.Popen) -> bytes:
+    @staticmethod
+    def _read_line(pipe: IO[bytes]) -> bytes:
         deadline = time.monotonic() + WALL_SECONDS
         parts: list[bytes] = []
         with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
+            selector.register(pipe, selectors.EVENT_READ)
             while not parts or not parts[-1].endswith(b'\n'):
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     raise TimeoutError(f'no answer within {WALL_SECONDS:g} s')
-                part = os.read(process.stdout.fileno(), 1 << 20)
+                part = os.read(pipe.fileno(), 1 << 20)
                 if not part:
                     raise OSError('it used too much memory or crashed')
                 parts.append(part)

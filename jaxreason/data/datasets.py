@@ -125,7 +125,9 @@ def read_problems(path: Path, prefix: str, fields: Mapping[str, str] | None = No
         except ValueError as error:
             raise DataError(f'{path}, line {line}: {error}.') from None
         if problem.id in lines:
-            raise DataError(f'{path}, line {line}: id {problem.id[:80]!r} is that of line {lines[problem.id]} too; ids must differ.')
+            raise DataError(
+                f'{path}, line {line}: id {problem.id[:80]!r} is that of line {lines[problem.id]} too; ids must differ.'
+            )
         lines[problem.id] = line
         yield problem
 

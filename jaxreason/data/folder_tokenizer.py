@@ -213,14 +213,16 @@ def _chat_template(folder: Path, config: dict) -> str | None:
 
 
 def _check_expressions(data: dict, source: Path) -> None:
-    """Refuses regular expressions that repeat a group: that is how one takes exponential time, and no tokenizer in use does it."""
+    """Refuses regular expressions that repeat a group: so one takes exponential time, and no tokenizer in use does it."""
     for part in _parts(data, 'normalizer', 'pre_tokenizer', 'post_processor', 'decoder'):
         expression = part.get('Regex')
         if expression is None:
             continue
         if not isinstance(expression, str) or len(expression) > MAX_EXPRESSION or _repeats_a_group(expression):
             shown = str(expression)[:60]
-            raise TokenizerError(f'{source}: regular expression {shown!r} repeats a group or is too long; it could take for ever.')
+            raise TokenizerError(
+                f'{source}: regular expression {shown!r} repeats a group or is too long; it could take for ever.'
+            )
 
 
 def _repeats_a_group(expression: str) -> bool:

@@ -1,8 +1,8 @@
 """Reads the tokenizer that a GGUF file carries.
 
-Two models of text are in use there. `gpt2` is byte-level BPE with ranked merges; how text is cut into words first is named by
-`tokenizer.ggml.pre`, one regular expression (or two) a family. `llama` is SentencePiece: no cut, and the pair to merge is the one
-whose union has the best score; ranks follow from the scores.
+Two models of text are in use there. `gpt2` is byte-level BPE with ranked merges; how text is cut into words first is named
+by `tokenizer.ggml.pre`, one regular expression (or two) a family. `llama` is SentencePiece: no cut, and the pair to merge
+is the one whose union has the best score; ranks follow from the scores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,23 +29,18 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_LLAMA3 = (
-    _CONTRACTIONS + r'|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
-)
+_LLAMA3 = _CONTRACTIONS + r'|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 _QWEN2 = _LLAMA3.replace(r'\p{N}{1,3}', r'\p{N}')
 _CASED = (  # a word is upper case then lower case
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r'[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+'
+    r'|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*'
 )
 _TEKKEN = _CASED + r'|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 _GPT4O = (
     '|'.join(part + _CONTRACTIONS + '?' for part in _CASED.split('|'))
     + r'|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 )
-_QWEN35 = (
-    _CONTRACTIONS
-    + r'|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
-)
+_QWEN35 = _CONTRACTIONS + r'|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 _DEEPSEEK3 = (
     r'\p{N}{1,3}',
     '[一-龥぀-ゟ゠-ヿ]+',
@@ -83,7 +78,9 @@ def read_metadata(metadata: Mapping[str, object]) -> Definition:
     """
     model = metadata.get('tokenizer.ggml.model')
     if model not in ('gpt2', 'llama'):
-        raise TokenizerError(f'GGUF tokenizer: model is {model!r}, supported are gpt2 (byte-level BPE) and llama (SentencePiece).')
+        raise TokenizerError(
+            f'GGUF tokenizer: model is {model!r}, supported are gpt2 (byte-level BPE) and llama (SentencePiece).'
+        )
     spelling = Spelling.BYTE_LEVEL if model == 'gpt2' else Spelling.SENTENCEPIECE
     pieces = _texts(metadata, 'tokenizer.ggml.tokens')
     kinds = _kinds(metadata, pieces)
@@ -107,7 +104,9 @@ def read_metadata(metadata: Mapping[str, object]) -> Definition:
     named = [_id(metadata, name) for name in ('eos', 'eot', 'eom')]
     eos_ids = end_ids(named, specials)
     pad_id = _id(metadata, 'padding')
-    add_bos = metadata.get('tokenizer.ggml.add_bos_token', model == 'llama' or metadata.get('tokenizer.ggml.pre') in _WHOLE_WORDS)
+    add_bos = metadata.get(
+        'tokenizer.ggml.add_bos_token', model == 'llama' or metadata.get('tokenizer.ggml.pre') in _WHOLE_WORDS
+    )
     template = metadata.get('tokenizer.chat_template')
     return Definition(
         backend=backend,
@@ -153,7 +152,8 @@ def _id(metadata: Mapping[str, object], name: str) -> int | None:
 
 
 def _specials(metadata: Mapping[str, object], pieces: Sequence[str], kinds: Sequence[int]) -> dict[str, Special]:
-    # Phi-3's control tokens swallow the line break after them. The file does not say so: the reference goes by the model's name.
+    # Phi-3's control tokens swallow the line break after them. The file does not say so: the reference goes by the model's
+    # name.
     name = str(metadata.get('general.name', '')).lower()
     swallow = 'phi-3' in name or 'phi3' in name
     keep = ('<unk>', '<s>', '<|endoftext|>')

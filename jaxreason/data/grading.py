@@ -26,6 +26,13 @@ from jaxreason.data.normalise import other_readings, read, strip_delimiters
 from jaxreason.data.reading import split
 from jaxreason.data.values import Opaque, equal
 
+_PROSE = frozenset((';', '"', "'", '?', ':', '&'))
+_ALGEBRA = frozenset(
+    ('frac', 'sqrt', 'binom', 'pi', 'infty', 'pm', 'mp', 'sum', 'prod', 'int', 'lim', 'to', 'partial', 'lfloor', 'rfloor')
+    + ('lceil', 'rceil', 'max', 'min', 'gcd', 'lcm', 'bmod', 'mod', 'sin', 'cos', 'tan', 'cot', 'sec', 'csc', 'arcsin')
+    + ('arccos', 'arctan', 'sinh', 'cosh', 'tanh', 'log', 'ln', 'lg', 'exp', 'overline', 'vec', 'hat')
+)  # commands that the last judge knows; it drops what it does not know
+
 
 class Grader:
     """Grades responses; owns the worker processes that the hard ones need. Safe to use from many threads."""
@@ -161,7 +168,9 @@ def _is_algebra(gold: str, answer: str) -> bool:
             tokens = tokenize(strip_delimiters(text))
         except (Refused, Unreadable):
             return False
-        if any(token.kind == 'word' or token.text in (';', '"', "'", '?', ':', 'boxed') for token in tokens):
+        if any(token.kind == 'word' or token.text in _PROSE for token in tokens):
+            return False
+        if any(token.kind == 'command' and token.text not in _ALGEBRA for token in tokens):
             return False
         if split(tokens, lambda token: token.text == ',')[1]:
             return False

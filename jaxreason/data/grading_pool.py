@@ -39,8 +39,8 @@ class WorkerPool:
         for _ in range(num_workers):
             self._idle.put(None)
         self._workers: set[_Worker] = set()
-        self._process = os.getpid()
-        self._finalizer = weakref.finalize(self, _stop_all, self._workers)
+        self._process_id = os.getpid()
+        weakref.finalize(self, _stop_all, self._workers, self._process_id)
 
     def equal(self, gold: str, answer: str) -> bool | None:
         """Asks a worker whether two expressions in LaTeX are equal.
@@ -55,10 +55,12 @@ class WorkerPool:
         Raises:
             JaxreasonError: workers cannot be started here.
         """
+        if os.getpid() != self._process_id:
+            raise JaxreasonError('grading: expected the process that made this grader, got a fork of it; make a grader there.')
         for _ in range(2):
             worker = self._idle.get()
             try:
-                if worker is None:
+                if worker is None or not worker.is_alive:
                     worker = _Worker()
                     self._workers.add(worker)
                 decision = worker.ask({'gold': gold, 'answer': answer})
@@ -78,7 +80,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """Ends all workers."""
-        self._finalizer()
+        _stop_all(self._workers, self._process_id)
 
 
 class _Worker:
@@ -159,7 +161,9 @@ class _Worker:
         return data
 
 
-def _stop_all(workers: set[_Worker]) -> None:
+def _stop_all(workers: set[_Worker], process_id: int) -> None:
+    if os.getpid() != process_id:  # a fork ends: the workers are its parent's
+        return
     for worker in list(workers):
         worker.stop()
     workers.clear()

@@ -1,7 +1,7 @@
 """Reads JSON Lines that somebody else wrote: every row is an object with text in it, or one error names file and line.
 
-A problem file decides every number of a run, so nothing is skipped or mended in silence: a torn line, a repeated key, a `NaN`, a
-lone surrogate are errors. A byte-order mark, CRLF and blank lines are harmless and accepted.
+A problem file decides every number of a run, so nothing is skipped or mended in silence: a torn line, a repeated key, a
+`NaN`, a lone surrogate are errors. A byte-order mark, CRLF and blank lines are harmless and accepted.
 """
 
 import json
@@ -59,7 +59,9 @@ def _parse(line: bytes, where: str) -> dict:
     except RecursionError:
         raise DataError(f'{where}: nested too deeply, expected a flat object.') from None
     except json.JSONDecodeError as error:
-        raise DataError(f'{where}: not a whole JSON object ({error.msg}, column {error.colno}); mend or remove the line.') from None
+        raise DataError(
+            f'{where}: not a whole JSON object ({error.msg}, column {error.colno}); mend or remove the line.'
+        ) from None
     except ValueError as error:
         raise DataError(f'{where}: {error}; mend or remove the line.') from None
     if not isinstance(row, dict):

@@ -68,8 +68,8 @@ _SAME = {
     'ldots': 'dots', 'cdots': 'dots', 'dotsc': 'dots', 'bar': 'overline', 'overleftrightarrow': 'overline',
     'overrightarrow': 'vec', 'lbrack': '[', 'rbrack': ']', 'lparen': '(', 'rparen': ')', 'land': 'and', 'lor': 'or',
     'wedge': 'and', 'vee': 'or', 'colon': ':', 'lt': '<', 'gt': '>', 'isin': 'in', 'pounds': '£', 'euro': '€', 'degree': 'circ',
-    'arcsin': 'arcsin', 'asin': 'arcsin', 'acos': 'arccos', 'atan': 'arctan', 'varphi': 'phi', 'varepsilon': 'epsilon',
-    'vartheta': 'theta',
+    'langle': '(', 'rangle': ')', 'asin': 'arcsin', 'acos': 'arccos', 'atan': 'arctan', 'varphi': 'phi',
+    'varepsilon': 'epsilon', 'vartheta': 'theta',
 }  # fmt: skip
 _RELATIONS = {'le': '<=', 'ge': '>=', 'ne': '!=', 'in': 'in', '<': '<', '>': '>', 'approx': '~', 'equiv': '~', 'sim': '~'}
 _FUNCTIONS = frozenset(

@@ -5,12 +5,13 @@ other bases, choices, number words), then the grammar. It never raises: what it 
 """
 
 import functools
+import hashlib
 import re
 from fractions import Fraction
 
 from jaxreason.data.exact import rational
 from jaxreason.data.expressions import read_number
-from jaxreason.data.guards import Refused, Unreadable, check_text
+from jaxreason.data.guards import MAX_ANSWER_CHARS, Refused, Unreadable, check_text
 from jaxreason.data.latex_tokens import Token, plain, tokenize, unwrap_text
 from jaxreason.data.number_words import parse_number_words
 from jaxreason.data.reading import read_items, with_letter_unit
@@ -20,8 +21,9 @@ from jaxreason.data.values import Based, Clock, Group, Opaque, Quantity, Value
 _PLAIN_NUMBER = re.compile(r'-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?', re.ASCII)
 _CLOCK = re.compile(r'(\d{1,2})(?::(\d\d))?\s*(?:([ap])\.?\s*m\.?)?', re.IGNORECASE)
 _RATIO = re.compile(r'(\d{1,15}(?:\.\d+)?)((?:\s*:\s*\d{1,15}(?:\.\d+)?)+)')
-_BASED = re.compile(r'(-?[0-9A-Z]{1,60}(?:\.[0-9A-Z]{1,60})?)_\{?(?:\\text\{)?(\d{1,2}|two|eight|sixteen|ten)\}?\}?')
-_BASES = {'two': 2, 'eight': 8, 'ten': 10, 'sixteen': 16}
+_BASED = re.compile(r'(-?[0-9A-Z]{1,60}(?:\.[0-9A-Z]{1,60})?)_\{?(?:\\text\{)?(\d{1,2}|[a-z]{3,9})\}?\}?')
+_BASES = {'two': 2, 'three': 3, 'four': 4, 'five': 5, 'six': 6, 'seven': 7, 'eight': 8, 'nine': 9, 'ten': 10, 'sixteen': 16}
+_LABEL = re.compile(r'(?:(?:so|thus|therefore),?\s+)?(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*[:=])\s*', re.IGNORECASE)
 _CHOICE = re.compile(r'(?:option|choice|answer)?\s*\(?([A-J])\)?[.:)]\s+(.*\S)', re.IGNORECASE)
 _PREFIX = re.compile(r'(?:option|choice)s?\s+(?=\(?[A-Ja-j]\)?$)', re.IGNORECASE)
 _AMBIGUOUS_LIST = re.compile(r'\d{1,3}(?:,\d{3})+')
@@ -40,7 +42,6 @@ _ALL_REALS = frozenset(('all real numbers', 'all reals', '\\mathbb{R}', 'ℝ', '
 _DELIMITERS = (('$$', '$$'), ('\\[', '\\]'), ('\\(', '\\)'), ('$', '$'), ('**', '**'), ('`', '`'))
 
 
-@functools.lru_cache(maxsize=4096)
 def read(text: str) -> Value:
     """The value of an answer.
 
@@ -50,12 +51,19 @@ def read(text: str) -> Value:
     Returns:
         Its value; `Opaque` if it is refused or cannot be read exactly.
     """
+    if len(text) > MAX_ANSWER_CHARS:  # never kept: a cache of these would fill the memory
+        return Opaque(f'{len(text)} characters {hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()}', True)
+    return _read_cached(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_cached(text: str) -> Value:
     if _PLAIN_NUMBER.fullmatch(text):
         return _plain_number(text)
     try:
         check_text(text)
     except (Refused, Unreadable):
-        return Opaque(text.strip()[:4000], True)
+        return Opaque(text.strip(), True)
     text = strip_delimiters(text)
     try:
         return _read(text)
@@ -65,15 +73,19 @@ def read(text: str) -> Value:
         return Opaque(plain(text), False)
 
 
-@functools.lru_cache(maxsize=1024)
 def other_readings(text: str) -> tuple[Value, ...]:
     """Values that the text may have beside `read(text)`: a list for `70,110`, metres for `5 m`, the text of `(D) 42`."""
+    return () if len(text) > MAX_ANSWER_CHARS else _other_readings_cached(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _other_readings_cached(text: str) -> tuple[Value, ...]:
     try:
         check_text(text)
         text = strip_delimiters(text)
         if _AMBIGUOUS_LIST.fullmatch(text):
             return (Group('list', tuple(_plain_number(part) for part in text.split(','))),)
-        if choice := _CHOICE.fullmatch(unwrap_text(text).translate({2: None, 3: None})):
+        if choice := _choice(unwrap_text(text).translate({2: None, 3: None})):
             return (read(choice[1]), read(choice[2]))
         unit = with_letter_unit(tokenize(text))
         return (unit,) if unit else ()
@@ -126,6 +138,8 @@ def _plain_number(text: str) -> Quantity:
 
 def _read(text: str) -> Value:
     flat = unwrap_text(text).translate({2: ' ', 3: ' '}).strip()
+    if label := _LABEL.match(flat):
+        return read(flat[label.end() :])
     words = ' '.join(flat.lower().split())
     if words in _NOTHING:
         return Group('set', ())
@@ -136,13 +150,19 @@ def _read(text: str) -> Value:
         return special
     if number := parse_number_words(flat):
         return _read_words(*number)
-    if choice := _CHOICE.fullmatch(flat):
+    if choice := _choice(flat):
         return read(choice[1])
     return read_items(_trimmed(tokenize(_PREFIX.sub('', flat) if _PREFIX.match(flat) else text)))
 
 
+def _choice(text: str) -> re.Match[str] | None:
+    """A choice with its text: `(D) 42`, but not `(A) or (B)`."""
+    match = _CHOICE.fullmatch(text.strip())
+    return None if match is None or re.search(r'\b[A-J]\b', match[2]) else match
+
+
 def _trimmed(tokens: list[Token]) -> list[Token]:
-    while tokens and tokens[-1].kind == 'mark' and tokens[-1].text in ('.', ',', ';', ':'):
+    while tokens and tokens[-1].kind == 'mark' and tokens[-1].text in ('.', ',', ';', ':', '?'):
         tokens = tokens[:-1]
     return tokens
 
@@ -166,7 +186,7 @@ def _read_based(text: str) -> Based | None:
     match = _BASED.fullmatch(text.replace(' ', ''))
     if match is None:
         return None
-    base = _BASES.get(match[2]) or int(match[2])
+    base = int(match[2]) if match[2].isdigit() else _BASES.get(match[2], 0)
     digits = [int(d, 36) for d in match[1] if d.isalnum()]
     return Based(match[1], base) if base >= 2 and max(digits) < base else None
 

@@ -1,10 +1,10 @@
 """Endless problems with worked steps, exact answers and a difficulty knob: the number of steps.
 
-A problem is a function of its address (kind, difficulty, seed, index) alone, so any part of the endless stream can be made anywhere,
-in any order, and is the same on every machine. Each kind writes its own worked solution as it makes the problem.
+A problem is a function of its address (kind, difficulty, seed, index) alone, so any part of the endless stream can be made
+anywhere, in any order, and is the same on every machine. Each kind writes its own worked solution as it makes the problem.
 
-`nano` is the smallest world in which search has something to do: a running value modulo 100, one step an operation, in fixed columns
-so that a character-level policy of 10^5 parameters learns it in minutes.
+`nano` is the smallest world in which search has something to do: a running value modulo 100, one step an operation, in
+fixed columns so that a character-level policy of 10^5 parameters learns it in minutes.
 """
 
 import random
@@ -23,8 +23,8 @@ NANO_COLUMNS = 8  # operations that the fixed columns have room for; longer prob
 def nano(rng: random.Random, difficulty: int) -> tuple[str, list[str], str]:
     """Chain arithmetic modulo 100, strictly left to right.
 
-    `37+58*07=` has the steps `95` and `65`. Operations stand in columns of three, padded on the right, so that with steps of two
-    digits and a line break the k-th step is always equally far from the k-th operation.
+    `37+58*07=` has the steps `95` and `65`. Operations stand in columns of three, padded on the right, so that with steps
+    of two digits and a line break the k-th step is always equally far from the k-th operation.
     """
     value = rng.randrange(100)
     text, steps = f'{value:02d}', []
@@ -54,7 +54,7 @@ def chain(rng: random.Random, difficulty: int) -> tuple[str, list[str], str]:
 
 
 def linear(rng: random.Random, difficulty: int) -> tuple[str, list[str], str]:
-    """A linear equation in `x` with an integer solution; difficulty above three puts that many terms less three into brackets."""
+    """A linear equation in `x` with an integer solution; from difficulty four on some terms are brackets."""
     solution = rng.randint(-12, 12)
     if difficulty == 1:
         shift = _nonzero(rng, 30)
@@ -140,7 +140,9 @@ def read_spec(spec: str, split: str, seed: int) -> Iterator[Problem]:
     kind, _, difficulty = rest.partition(':')
     low, _, high = difficulty.partition('-')
     if not (low.isdecimal() and (high or low).isdecimal() and int(low) <= int(high or low)):
-        raise ConfigError(f'problems: source is {spec!r}, expected procedural:KIND:DIFFICULTY such as procedural:word:3 or :1-8.')
+        raise ConfigError(
+            f'problems: source is {spec!r}, expected procedural:KIND:DIFFICULTY such as procedural:word:3 or :1-8.'
+        )
     levels = range(int(low), int(high or low) + 1)
     index = 0
     while True:

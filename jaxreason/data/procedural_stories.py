@@ -4,7 +4,22 @@ import dataclasses
 import random
 from collections.abc import Callable
 
-_NAMES = ('Ada', 'Bo', 'Carmen', 'Dmitri', 'Emeka', 'Farah', 'Goran', 'Hana', 'Ines', 'Jonas', 'Kavya', 'Lena', 'Mateo', 'Nkechi')
+_NAMES = (
+    'Ada',
+    'Bo',
+    'Carmen',
+    'Dmitri',
+    'Emeka',
+    'Farah',
+    'Goran',
+    'Hana',
+    'Ines',
+    'Jonas',
+    'Kavya',
+    'Lena',
+    'Mateo',
+    'Nkechi',
+)
 _LARGEST = 400  # beyond it a story only shrinks
 
 
@@ -46,7 +61,9 @@ _STORIES = (
             _Event('+', 'A farmer delivers {n} kg.', 'After the delivery of {n} kg'),
             _Event('-', 'Customers buy {n} kg.', 'After selling {n} kg'),
             _Event('*', 'The owner then orders until the store holds {n} times as much.', '{n} times as much'),
-            _Event('/', 'The rice is shared equally among {n} branches, and this shop keeps one share.', 'One of {n} equal shares'),
+            _Event(
+                '/', 'The rice is shared equally among {n} branches, and this shop keeps one share.', 'One of {n} equal shares'
+            ),
             _Event('#', 'A truck brings {n} sacks of {m} kg each.', 'With {n} sacks of {m} kg'),
         ),
     ),
@@ -114,11 +131,11 @@ def _possible(sign: str, value: int) -> bool:
 
 
 def _numbers(rng: random.Random, sign: str, value: int) -> tuple[int, int]:
-    """The numbers of an event; one that takes away leaves something."""
+    """The numbers of an event; one that takes away leaves at least two, so that the unit stays a plural."""
     if sign == '/':
         return rng.choice(_divisors(value)), 0
     if sign == '-':
-        return rng.randint(2, value - 1), 0
+        return rng.randint(2, value - 2), 0
     if sign == '+':
         return rng.randint(2, 60), 0
     return rng.randint(2, 4), rng.randint(3, 15)

@@ -3,8 +3,8 @@
 One `PromptSpec` decides every number of a run, so it is a frozen value with a digest. Three things are guarded:
 
 - *One beginning.* The beginning-of-sequence token is there once if the model wants it, whether its template writes it or not.
-- *No injection.* Special pieces count only where the template writes them. What a user or a model wrote is encoded as text, also
-  when it spells a special piece, and next to template text it merges as the reference tokenizer would merge it.
+- *No injection.* Special pieces count only where the template writes them. What a user or a model wrote is encoded as text,
+  also when it spells a special piece, and next to template text it merges as the reference tokenizer would merge it.
 - *Continuing is not restarting.* A partial answer is appended as it stands, never stripped or re-templated: up to a step
   boundary its ids are those of the uninterrupted text.
 """
@@ -219,11 +219,12 @@ def _encode_continued(tokenizer: Tokenizer, runs: list[str | int], partial: str)
     Where a text ends decides how its last white space is cut: two line breaks at the end may be one token, and two tokens when
     a word follows. A text that ends in a line break is therefore encoded with a word after it, which is then taken off.
     """
-    runs = [*runs[:-1], runs[-1] + partial] if isinstance(runs[-1], str) else [*runs, partial]
-    ids = tokenizer.encode_runs(runs)
-    if not runs[-1].endswith('\n'):
+    *head, last = runs
+    head, last = (head, last + partial) if isinstance(last, str) else (runs, partial)
+    ids = tokenizer.encode_runs([*head, last])
+    if not last.endswith('\n'):
         return ids
-    longer = tokenizer.encode_runs([*runs[:-1], runs[-1] + 'So'])
+    longer = tokenizer.encode_runs([*head, last + 'So'])
     size = sum(len(tokenizer.token_bytes(index)) for index in ids)
     ends = list(itertools.accumulate(len(tokenizer.token_bytes(index)) for index in longer))
     return longer[: ends.index(size) + 1] if size in ends else ids

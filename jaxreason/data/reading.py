@@ -11,6 +11,7 @@ from jaxreason.data.exact import Expression, rational, symbol
 from jaxreason.data.expressions import read_expression
 from jaxreason.data.guards import MAX_ITEMS, Refused, Unreadable
 from jaxreason.data.latex_tokens import Token
+from jaxreason.data.number_words import parse_number_words
 from jaxreason.data.relations import is_name, read_relation
 from jaxreason.data.units import SINGLE_LETTERS, Unit, is_unit, parse_unit
 from jaxreason.data.values import Group, Interval, Quantity, Region, Text, Value
@@ -19,6 +20,30 @@ _OPENERS = {'(': ')', '[': ']', '{': '}', '\\{': '\\}'}
 _CURRENCIES = frozenset('$€£¥₹')
 _SEPARATOR_WORDS = frozenset(('and', 'or'))
 _INFINITY = frozenset(('infty',))
+# Words that change what the number before them says.
+_NO_NOUNS = frozenset(
+    (
+        'not',
+        'but',
+        'maybe',
+        'perhaps',
+        'possibly',
+        'or',
+        'and',
+        'approximately',
+        'about',
+        'wrong',
+        'incorrect',
+        'to',
+        'through',
+        'at',
+        'least',
+        'most',
+        'more',
+        'less',
+        'than',
+    )
+)
 _NO_TEXT_MARKS = frozenset('+*/^=_|<>')
 
 
@@ -260,7 +285,12 @@ def _read_unit(tokens: list[Token], value: Expression) -> tuple[Unit | None, boo
         token.kind in ('word', 'letter') or token.text in ('.', '/', "'", '"', '^', '(', ')', '-') or is_small_power(token)
         for token in tokens
     )
-    if not is_noun or not value.is_number:
+    if (
+        not is_noun
+        or not value.is_number
+        or _NO_NOUNS & {text.lower() for text in texts}
+        or parse_number_words(' '.join(texts))
+    ):
         raise Unreadable('tokens after the expression')
     return None, False, one
 

@@ -30,6 +30,10 @@ def read_relation(sides: list[list[Token]], operators: list[str], read_term: Rea
         Unreadable: no rule fits.
         Refused: an equation between numbers that is false.
     """
+    if operators[0] in ('=', '~') and not sides[0]:  # "= 17" goes on from something left out
+        sides, operators = sides[1:], operators[1:]
+        if not operators:
+            return read_term(sides[0])
     if any(not side for side in sides):
         raise Unreadable('relation without a side')
     if operators == ['in']:
@@ -55,6 +59,7 @@ def is_name(tokens: list[Token]) -> bool:
     is_applied = tokens[0].kind == 'letter' and len(tokens) > 2 and tokens[1].text == '(' and tokens[-1].text == ')'
     if is_applied:
         return True
+    is_size = tokens[0].text == tokens[-1].text == '|' and all(t.text.isupper() for t in letters)  # |S| is a count
     depth = 0
     for before, token in zip([None, *tokens], tokens, strict=False):
         depth += (token.text == '{') - (token.text == '}')
@@ -70,7 +75,7 @@ def is_name(tokens: list[Token]) -> bool:
             'vec',
             'hat',
         )
-        if not fits and not is_subscript and not (token.kind == 'number' and depth):
+        if not fits and not (is_size and token.text == '|') and not is_subscript and not (token.kind == 'number' and depth):
             return False
     return True
 

@@ -1,8 +1,8 @@
 """Renders chat templates in a process of its own; started by `chat_template.py`, never imported.
 
-A template comes with a weights file, so it is a program of unknown origin. The sandbox keeps it from Python's objects; this process
-keeps it from taking time or memory: a limit on the CPU time of each request, on the size of the process, on what it may write.
-One request and one reply a line, as JSON.
+A template comes with a weights file, so it is a program of unknown origin. The sandbox keeps it from Python's objects; this
+process keeps it from taking time or memory: a limit on the CPU time of each request, on the size of the process, on what it
+may write. One request and one reply a line, as JSON.
 """
 
 import datetime

@@ -1,7 +1,7 @@
-"""Problem sets as TensorFlow Datasets, without TensorFlow: stored as array_record, read at random access, for large sets and grain.
+"""Problem sets as TensorFlow Datasets, without TensorFlow: array_record files with random access, for large sets and grain.
 
-Builders read the same JSON Lines files as `datasets.py`, from a manual directory, and give every problem the same id. Names begin
-with `jaxreason_`, since builder names are global. Row order in the store is by hash; the ids carry the identity.
+Builders read the same JSON Lines files as `datasets.py`, from a manual directory, and give every problem the same id. Names
+begin with `jaxreason_`, since builder names are global. Row order in the store is by hash; the ids carry the identity.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jaxreason.core.errors import ConfigError, DataError
 from jaxreason.core.types import Problem
-from jaxreason.data.datasets import FILES, find_file, read_problems
+from jaxreason.data.datasets import find_file, read_problems
 
 try:
     import tensorflow_datasets as tfds
@@ -120,7 +120,7 @@ def read_prepared(name: str, split: str, data_dir: str | Path | None) -> list[Pr
     if not builder.is_prepared():
         raise DataError(f'tfds:{name}: not prepared in {data_dir}; call prepare({name!r}, manual_dir=..., data_dir=...) first.')
     if split.split('[')[0] not in builder.info.splits:
-        raise ConfigError(f'split must be one of {", ".join(builder.info.splits)}, got {split!r}.')
+        raise ConfigError(f'split must be one of {", ".join(sorted(builder.info.splits))}, got {split!r}.')
     source = builder.as_data_source(split=split)
     return sorted((_problem(source[index]) for index in range(len(source))), key=lambda problem: problem.id)
 

@@ -200,20 +200,28 @@ class Tokenizer:
         try:
             data = text.encode('utf-8')
         except UnicodeEncodeError as error:
-            raise TokenizerError(f'tokenizer: character {error.start} of the text is a lone surrogate; mend the text.') from None
+            raise TokenizerError(
+                f'tokenizer: character {error.start} of the text is a lone surrogate; mend the text.'
+            ) from None
         backend = definition.backend if first or definition.inner is None else definition.inner
         ids = run_backend(backend, text)
         for index in ids:
             if index in self._special_ids and index != definition.unknown_id:
                 piece = self._special_ids[index]
-                raise TokenizerError(f'tokenizer: plain text came out as the special token {piece!r}; the vocabulary is not usable.')
+                raise TokenizerError(
+                    f'tokenizer: plain text came out as the special token {piece!r}; the vocabulary is not usable.'
+                )
         if not self._writes_all_bytes and definition.unknown_id is None:
             # A backend drops what it has no piece for, and says nothing.
             written = b''.join(map(self.token_bytes, ids))
             if written not in (data, b' ' + data):
-                at = next((n for n, (a, b) in enumerate(zip(written, data, strict=False)) if a != b), min(len(written), len(data)))
+                at = next(
+                    (n for n, (a, b) in enumerate(zip(written, data, strict=False)) if a != b), min(len(written), len(data))
+                )
                 rest = data[at : at + 12].decode('utf-8', errors='replace')
-                raise TokenizerError(f'tokenizer: its vocabulary cannot write the text from {rest!r} on; use another tokenizer.')
+                raise TokenizerError(
+                    f'tokenizer: its vocabulary cannot write the text from {rest!r} on; use another tokenizer.'
+                )
         return ids
 
 

@@ -78,7 +78,8 @@ def parse_unit(phrase: str) -> Unit | None:
     """
     phrase = phrase.lower().strip(' .,')
     phrase = _SPEED.get(phrase) or phrase
-    sign, size, dimensions = 1, Fraction(1), {}
+    dimensions: dict[str, int] = {}
+    sign, size = 1, Fraction(1)
     for part in re.split(r'(\bper\b|/)', phrase):
         part = part.strip()
         if part in ('per', '/'):

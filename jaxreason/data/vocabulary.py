@@ -1,8 +1,9 @@
-"""What a tokenizer is made of, whatever file it came from: pieces as bytes, special pieces, and the ids that start and end text.
+"""What a tokenizer is made of, whatever file it came from: pieces as bytes, special pieces, the ids that begin and end text.
 
-Three spellings of bytes are in use. Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM2) writes every byte as one printable character;
-SentencePiece (Llama 2, Mistral, Gemma) writes text, a space as `▁`, and single bytes as `<0xFF>`; a character vocabulary writes
-text. Once pieces are bytes, decoding is concatenation, and step boundaries can be searched without a tokenizer.
+Three spellings of bytes are in use. Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM2) writes every byte as one printable
+character; SentencePiece (Llama 2, Mistral, Gemma) writes text, a space as `▁`, and single bytes as `<0xFF>`; a character
+vocabulary writes text. Once pieces are bytes, decoding is concatenation, and step boundaries can be searched without a
+tokenizer.
 """
 
 import dataclasses
@@ -20,8 +21,11 @@ SPACE = '▁'  # how SentencePiece writes a space
 MAX_ID = 1 << 22  # an id beyond this is a damaged file: the largest vocabularies in use have about 2^18 pieces
 # Pieces that end a turn or a document, by the names that model families gave them. Only special pieces are looked up here.
 END_PIECES = frozenset(
-    '<|im_end|> <|eot_id|> <|eom_id|> <|end_of_text|> <|endoftext|> <end_of_turn> <turn|> <|end|> <|return|> '
-    '<|eot|> <|end_of_turn|> <|END_OF_TURN_TOKEN|> <|endofturn|> <end_of_utterance> <｜end▁of▁sentence｜> </s>'.split()
+    {
+        *('<|im_end|>', '<|eot_id|>', '<|eom_id|>', '<|end_of_text|>', '<|endoftext|>', '<end_of_turn>', '<turn|>', '<|end|>'),
+        *('<|return|>', '<|eot|>', '<|end_of_turn|>', '<|END_OF_TURN_TOKEN|>', '<|endofturn|>', '<end_of_utterance>'),
+        *('<｜end▁of▁sentence｜>', '</s>'),
+    }
 )
 _BYTE_PIECE = re.compile(r'<0x([0-9A-Fa-f]{2})>')
 
@@ -83,17 +87,21 @@ class Definition:
 
     def __post_init__(self):
         if not self.eos_ids:
-            raise TokenizerError('tokenizer: expected an end-of-sequence token, found none; name eos_token in its configuration.')
+            raise TokenizerError(
+                'tokenizer: expected an end-of-sequence token, found none; name eos_token in its configuration.'
+            )
         named = {'bos': self.bos_id, 'pad': self.pad_id, **{f'eos {i}': i for i in self.eos_ids}}
         for name, index in named.items():
             if index is not None and not 0 <= index < len(self.pieces):
-                raise TokenizerError(f'tokenizer: {name} id {index} is outside its {len(self.pieces)} tokens; the file is damaged.')
+                raise TokenizerError(
+                    f'tokenizer: {name} id {index} is outside its {len(self.pieces)} tokens; the file is damaged.'
+                )
         if self.add_bos and self.bos_id is None:
             raise TokenizerError('tokenizer: asks for a beginning-of-sequence token but names none; set bos_token.')
 
 
 def byte_alphabet() -> dict[int, str]:
-    """The printable character that stands for each byte in a byte-level vocabulary: itself, or the next free one from 256 on."""
+    """The printable character that stands for each byte in a byte-level vocabulary: itself, or the next free one from 256."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(rest)}
@@ -137,7 +145,9 @@ def check_ids(ids: Iterable[tuple[str, int]]) -> int:
     owner: dict[int, str] = {}
     for piece, index in ids:
         if not isinstance(piece, str) or not piece:
-            raise TokenizerError(f'tokenizer: token {index!r} is {piece!r}, expected text that is not empty; the file is damaged.')
+            raise TokenizerError(
+                f'tokenizer: token {index!r} is {piece!r}, expected text that is not empty; the file is damaged.'
+            )
         if type(index) is not int or not 0 <= index < MAX_ID:
             raise TokenizerError(f'tokenizer: token {piece[:40]!r} has id {index!r}, expected 0 to {MAX_ID - 1}.')
         if owner.setdefault(index, piece) != piece:

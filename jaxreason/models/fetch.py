@@ -50,7 +50,7 @@ def fetch(name: str, cache_dir: str | Path | None = None, progress: Progress | N
             return cache / preset.file_name
         cache.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            report = progress or stack.enter_context(shown(name))
+            report = progress or stack.enter_context(shown(name, bars=preset is not None))
             stack.enter_context(_only_one(cache, name, report))
             return fetch_from_hub(name, cache, report) if preset is None else _fetch_preset(preset, cache, report)
     except OSError as error:

@@ -10,18 +10,19 @@ Progress = Callable[[str, int, int], None]
 
 
 @contextlib.contextmanager
-def shown(label: str, stream: TextIO | None = None) -> Iterator[Progress]:
+def shown(label: str, stream: TextIO | None = None, *, bars: bool = True) -> Iterator[Progress]:
     """Shows progress until the block ends.
 
     Args:
         label: what is being transferred.
         stream: where to; standard error where None.
+        bars: draw bars on a terminal; False where what does the transfer draws its own.
 
     Yields:
         The function to report to.
     """
     stream = stream or sys.stderr
-    if stream.isatty():
+    if bars and stream.isatty():
         with _bar(label, stream) as report:
             yield report
     else:

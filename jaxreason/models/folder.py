@@ -65,8 +65,11 @@ class Weights:
         """Computes a SHA-256 (hexadecimal): of the one file, or of the names and SHA-256 of several; reads all of them."""
         sums = {}
         for path in self.files:
-            with path.open('rb') as file:
-                sums[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
+            try:
+                with path.open('rb') as file:
+                    sums[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
+            except OSError as error:
+                raise WeightsError(f'{path}: cannot be read: {error.strerror or error}.') from error
         if len(sums) == 1:
             return next(iter(sums.values()))
         return hashlib.sha256(''.join(f'{name} {each}\n' for name, each in sums.items()).encode()).hexdigest()
@@ -144,8 +147,9 @@ def open_weights(path: str | Path) -> Weights:
 
 
 def _open_gguf(path: Path) -> Weights:
+    from jaxreason.models.gguf_config import hugging_face_config
     from jaxreason.models.gguf_file import GgufFile
-    from jaxreason.models.gguf_names import hugging_face_config, hugging_face_names, hugging_face_tensors
+    from jaxreason.models.gguf_names import hugging_face_names, hugging_face_tensors
 
     file = GgufFile.open(path)
     config = _model_config(path, hugging_face_config(file))
@@ -171,7 +175,7 @@ def _open_gguf(path: Path) -> Weights:
 
 def _open_folder(path: Path) -> Weights:
     mapping = _read_object(path / 'config.json')
-    if 'quantization_config' in mapping:
+    if mapping.get('quantization_config'):
         raise WeightsError(
             f'{path / "config.json"}: quantised safetensors are not supported; use the unquantised model or a GGUF file.'
         )

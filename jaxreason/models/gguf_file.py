@@ -20,10 +20,10 @@ import numpy as np
 
 from jaxreason.core.errors import WeightsError
 
-MAX_HEADER_BYTES = 256 << 20  # the largest vocabularies (256k tokens with merges) take about 12 MB
+MAX_HEADER_BYTES = 64 << 20  # the largest vocabularies (256k tokens with merges) take about 12 MB
 MAX_KEYS = 65_536
 MAX_TENSORS = 65_536
-MAX_ARRAY_LENGTH = 1 << 22
+MAX_ELEMENTS = 1 << 22  # of all arrays together: each becomes a Python object
 MAX_NAME_BYTES = 1_024
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 65_536
@@ -118,7 +118,10 @@ class GgufFile:
         info = self.tensors.get(name)
         if info is None:
             raise WeightsError(f'{self.path}: expected a tensor {name!r}, the file has none of that name.')
-        raw = np.fromfile(self.path, np.uint8, count=info.num_bytes, offset=info.offset)
+        try:
+            raw = np.fromfile(self.path, np.uint8, count=info.num_bytes, offset=info.offset)
+        except OSError as error:
+            raise WeightsError(f'{self.path}: cannot be read: {error.strerror or error}.') from error
         if raw.size != info.num_bytes:
             raise WeightsError(
                 f'{self.path}: expected {info.num_bytes} bytes of {name!r}, found {raw.size}; fetch the file again.'
@@ -157,6 +160,7 @@ class _Scan:
         self.head = head
         self.size = size  # of the whole file; `head` may be its beginning only
         self.at = 0
+        self.elements = 0  # of the arrays so far
 
     def header(self) -> tuple[dict[str, object], dict[str, GgufTensor]]:
         self._magic()
@@ -224,9 +228,10 @@ class _Scan:
             what = 'arrays of arrays are not read' if kind == _ARRAY else 'expected one of 0 to 12'
             raise self.error(f'array {_shown(key)} has element type {kind}, {what}')
         smallest = 8 if kind == _STRING else struct.calcsize('<' + _SCALARS[kind])
-        if length > MAX_ARRAY_LENGTH or length * smallest > len(self.head) - self.at:
+        self.elements += length
+        if self.elements > MAX_ELEMENTS or length * smallest > len(self.head) - self.at:
             raise self.error(
-                f'array {_shown(key)} claims {length} elements, more than the file or our limit of {MAX_ARRAY_LENGTH} holds'
+                f'array {_shown(key)} claims {length} elements, more than the file holds or than {MAX_ELEMENTS} in all'
             )
         if kind == _STRING:
             return [self._text(f'array {_shown(key)}') for _ in range(length)]

@@ -34,7 +34,7 @@ def fetch_from_hub(name: str, cache: Path, progress: Progress) -> Path:
     Args:
         name: OWNER/NAME.
         cache: an existing folder; the model becomes a folder of it when it is complete.
-        progress: told that the download begins.
+        progress: told that the download begins; the client shows the rest itself.
 
     Returns:
         The folder.
@@ -61,7 +61,7 @@ def fetch_from_hub(name: str, cache: Path, progress: Progress) -> Path:
             name, revision=revision, local_dir=partial, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED)
         )
     except Exception as error:  # the client and the HTTP libraries below it raise many unrelated types
-        problem = ' '.join(str(error).split())[:200] or type(error).__name__
+        problem = ' '.join(str(error).split())[:200].rstrip('.') or type(error).__name__
         raise WeightsError(
             f'{name}: the Hub did not deliver it: {problem}; check the name, the network and your access.'
         ) from error

@@ -135,12 +135,11 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> No
 
 
 def _read_header(path: Path, prefix: bytes, file, size: int) -> dict[str, SafetensorsTensor]:
-    if prefix[:1] == b'\x80' or prefix[:4] == b'PK\x03\x04':
-        raise WeightsError(
-            f'{path}: expected safetensors, found a pickled checkpoint, which may run code; convert it to safetensors.'
-        )
     length = int.from_bytes(prefix, 'little')
     if len(prefix) < 8 or length > size - 8:
+        # A good file may begin with these bytes too, if its header has just that length: so it is asked only here.
+        if prefix.startswith((b'PK\x03\x04', b'\x80')):
+            raise WeightsError(f'{path}: expected safetensors, found a pickle, which may run code; convert it to safetensors.')
         raise _damaged(path, f'its header claims {length} bytes, the file has {size}')
     if length > MAX_HEADER_BYTES:
         raise _damaged(path, f'its header claims {length} bytes, expected at most {MAX_HEADER_BYTES}')

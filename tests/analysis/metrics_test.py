@@ -82,7 +82,7 @@ def test_a_gain_is_only_over_equal_n_budget_and_shared_questions():
         record('c', 'ours', ['wrong']),
         record('a', 'ours', ['correct'], n=4),
         record('a', 'ours', ['correct'], budget={'tokens': 9}, pool='ours-tokens9'),
-        record('d', 'base', ['correct'], budget={'tokens': 9}, pool='base-tokens9'),
+        record('a', 'base', ['wrong'], budget={'tokens': 8}, pool='base-tokens8'),
     ]
     rows = {
         (row['n'], *row['budget']): row

@@ -80,6 +80,7 @@ def test_the_page_tells_the_numbers_their_basis_and_the_samples(written):
     assert 'b' not in Reader(written).tags
 
 
+@pytest.mark.filterwarnings('ignore:Glyph')  # the figure shows a box for what its font lacks
 def test_hostile_text_stays_text(run, tmp_path):
     records, pools = run
     bad_candidate = dataclasses.replace(pools[0].candidates[0], text=HOSTILE, answer=HOSTILE, scores={HOSTILE: (0.5,)})

@@ -70,7 +70,7 @@ def gguf_file(tmp_path, folder):
         for part, heads in (('q_proj', 2), ('k_proj', 1)):
             if part in name:
                 values = values.reshape(heads, 2, 2, 8).swapaxes(1, 2).reshape(values.shape)
-        writer.add_tensor(names.get_name(name, ('.weight',)), values)
+        writer.add_tensor(names.get_name(name, ('.weight',)) or '', values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -123,7 +123,12 @@ def test_export_of_a_folder_copies_its_tokenizer(folder, gguf_file, tmp_path):
 
 def test_fetch_prints_the_path(monkeypatch, tmp_path, capsys):
     asked = []
-    monkeypatch.setattr(fetching, 'fetch', lambda *words: asked.append(words) or tmp_path / 'x.gguf')
+
+    def fetch(*words):
+        asked.append(words)
+        return tmp_path / 'x.gguf'
+
+    monkeypatch.setattr(fetching, 'fetch', fetch)
     assert run('fetch', 'smollm2-135m', '--cache-dir', str(tmp_path)) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / 'x.gguf')
     assert asked == [('smollm2-135m', tmp_path)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxreason.core import config, yaml_text
@@ -155,6 +155,7 @@ def test_overrides_win_over_the_file_and_over_earlier_ones(tmp_path):
     ('override', 'parts'),
     [
         ('sampler.temperatur=1', ['sampler.temperatur', 'unknown key', 'did you mean temperature?', 'top_p']),
+        ('temperature=1', ['temperature', 'unknown key', 'did you mean sampler.temperature?']),
         ('include=other.yaml', ['include', 'unknown key', 'seed']),
         ('strategy.kind=best_of', ['strategy.kind', 'did you mean best_of_n?', 'beam_search']),
         ('strategies=[{n: 4}]', ['strategies.0', 'kind', 'best_of_n']),
@@ -272,6 +273,14 @@ def test_what_has_no_default_must_be_given(tmp_path):
     assert from_text(tmp_path, 'source: x', 'steps=3', cls=Needy) == Needy('x', 3)
 
 
+def test_an_error_names_the_file_or_the_override_that_gave_the_value(tmp_path):
+    text = 'sampler:\n  top_p: 1\n  dtype: float16\n'
+    assert error_of(from_text, tmp_path, text, 'sampler.top_p=2').startswith(f'{tmp_path / "run.yaml"}:3: sampler.dtype: ')
+    assert error_of(from_text, tmp_path, text, 'sampler.dtype=int8').startswith('override: sampler.dtype: ')
+    assert error_of(config.load, Run, None, ['samplers.top_p=2']).startswith('override: samplers: unknown key')
+    assert error_of(from_text, tmp_path, text, 'sampler={dtype: int8}').startswith('override: sampler.dtype: ')
+
+
 def test_an_override_cannot_reach_into_what_has_no_parts(tmp_path):
     text = 'seed: 4\nstrategies: [{kind: best_of_n, n: 2}]'
     assert 'seed is 4, which has no parts' in error_of(from_text, tmp_path, text, 'seed.x=1')
@@ -314,6 +323,7 @@ runs = st.builds(
 
 @settings(deadline=None, max_examples=150)
 @given(runs)
+@example(Run(sampler=Sampler(stop=('\x85', '\u2028', ' \r\n'))))
 def test_a_dump_loads_back_to_an_equal_instance(tmp_path_factory, run):
     path = tmp_path_factory.mktemp('dump') / 'run.yaml'
     path.write_text(config.dump(run), encoding='utf-8', newline='')
@@ -341,6 +351,13 @@ def test_a_digest_follows_the_values():
     assert config.digest(Run(price=1)) == config.digest(Run(price=1.0))
     assert config.digest(Run(weights={'a': 1.0, 'b': 2.0})) == config.digest(Run(weights={'b': 2.0, 'a': 1.0}))
     assert config.digest(Run()) == config.digest(config.load(Run, None, []))
+    assert config.digest(Run(weights={'a': -0.0})) == config.digest(Run(weights={'a': 0.0}))
+
+
+def test_an_annotation_that_cannot_be_read_is_a_programming_error():
+    pair = dataclasses.make_dataclass('Pair', [('pair', tuple[int, int])], frozen=True)
+    with pytest.raises(TypeError, match='tuple'):
+        config.load(pair, None, ['pair=[1, 2]'])
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,9 @@ def test_a_flipped_bit_changes_the_digest(folder):
     assert read_checkpoint(folder).digest != before
 
 
-@pytest.mark.parametrize('name', ['../other.safetensors', '/etc/passwd', 'a/b.safetensors', '..', 'x.bin', '.hidden.safetensors', ''])
+@pytest.mark.parametrize(
+    'name', ['../other.safetensors', '/etc/passwd', 'a/b.safetensors', '..', 'x.bin', '.hidden.safetensors', '']
+)
 def test_an_index_may_name_plain_files_of_the_folder_only(sharded, name):
     index = sharded / INDEX
     weight_map = json.loads(index.read_text())['weight_map']
@@ -211,7 +213,8 @@ def test_an_index_that_disagrees_with_its_shards_is_an_error(sharded):
     refused(sharded, "disagree about tensor 'model.other.weight'")
     change_json(index, weight_map={name: shard for name, shard in weight_map.items() if name != 'model.norm.weight'})
     refused(sharded, "disagree about tensor 'model.norm.weight'")
-    for value in ({}, [], 'x', None):
+    values: tuple[object, ...] = ({}, [], 'x', None)
+    for value in values:
         change_json(index, weight_map=value)
         refused(sharded, 'expected an object weight_map')
 
@@ -250,7 +253,11 @@ def test_a_transposed_tensor_and_a_nan_are_named(tmp_path, folder):
 
 def test_paths_that_are_no_model_are_errors(tmp_path):
     (tmp_path / 'file.txt').write_text('x')
-    for name, hint in (('absent', 'no such folder or file'), ('file.txt', 'expected a Hugging Face folder'), ('', 'config.json')):
+    for name, hint in (
+        ('absent', 'no such folder or file'),
+        ('file.txt', 'expected a Hugging Face folder'),
+        ('', 'config.json'),
+    ):
         refused(tmp_path / name, hint)
 
 

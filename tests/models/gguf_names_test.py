@@ -7,8 +7,10 @@ import pytest
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import WeightsError
 from jaxreason.models.folder import open_weights
+from jaxreason.models.gguf_architecture import ARCHITECTURES
+from jaxreason.models.gguf_config import hugging_face_config
 from jaxreason.models.gguf_file import GgufFile
-from jaxreason.models.gguf_names import ARCHITECTURES, hugging_face_config, hugging_face_tensors
+from jaxreason.models.gguf_names import hugging_face_tensors
 
 LAYERS, WIDTH, HIDDEN, HEADS, KEY_HEADS, HEAD, VOCABULARY = 2, 32, 48, 4, 2, 8, 40
 
@@ -42,7 +44,7 @@ GEMMA = {
 }
 
 # GGUF architecture, Hugging Face configuration, further metadata of the file.
-MODELS = {
+MODELS: dict[str, tuple[str, dict, dict]] = {
     'llama': ('llama', {'model_type': 'llama'}, {}),
     'smollm2': ('llama', {'model_type': 'llama', 'tie_word_embeddings': True}, {}),
     'llama with biases': ('llama', {'model_type': 'llama', 'attention_bias': True, 'mlp_bias': True}, {}),
@@ -75,6 +77,23 @@ MODELS = {
             'rope_scaling': {'rope_type': 'linear', 'factor': 8.0},
         },
         {'attention.sliding_window': 16, 'rope.scaling.type': 'linear', 'rope.scaling.factor': 8.0},
+    ),
+    'gemma3 with a global layer': (
+        'gemma3',
+        {
+            'model_type': 'gemma3_text',
+            **GEMMA,
+            'rope_local_base_freq': 20_000.0,
+            'sliding_window_pattern': 2,
+            'rope_scaling': {'rope_type': 'linear', 'factor': 8.0},
+        },
+        {
+            'attention.sliding_window': 16,
+            'attention.sliding_window_pattern': 2,
+            'rope.freq_base_swa': 20_000.0,
+            'rope.scaling.type': 'linear',
+            'rope.scaling.factor': 8.0,
+        },
     ),
     'phi3': ('phi3', {'model_type': 'phi3', 'sliding_window': 16}, {'attention.sliding_window': 16}),
     'phi3 longrope': (
@@ -136,7 +155,9 @@ def llama3_divisors(theta: float, scaling: dict) -> np.ndarray:
     divisors = []
     for i in range(0, HEAD, 2):
         wavelength = 2 * np.pi * theta ** (i / HEAD)
-        context, low, high = (scaling[key] for key in ('original_max_position_embeddings', 'low_freq_factor', 'high_freq_factor'))
+        context, low, high = (
+            scaling[key] for key in ('original_max_position_embeddings', 'low_freq_factor', 'high_freq_factor')
+        )
         if wavelength < context / high:
             divisors.append(1.0)
         elif wavelength > context / low:
@@ -160,17 +181,22 @@ def write_gguf(path, architecture: str, config: dict, further: dict, tensors: di
     writer.add_value_length(config['head_dim'])
     writer.add_layer_norm_rms_eps(config['rms_norm_eps'])
     writer.add_rope_freq_base(config['rope_theta'])
+    writer.add_tokenizer_model('gpt2')
+    writer.add_tokenizer_pre('smollm')
+    writer.add_token_list([f'{index}' for index in range(config['vocab_size'])])
+    writer.add_token_types([1] * config['vocab_size'])
+    writer.add_token_merges(['1 0'])
     for key, value in further.items():
-        add = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32}[type(value)]
-        add(f'{architecture}.{key}', value)
+        kind = {str: gguf.GGUFValueType.STRING, int: gguf.GGUFValueType.UINT32, float: gguf.GGUFValueType.FLOAT32}[type(value)]
+        writer.add_key_value(f'{architecture}.{key}', value, kind)
     scaling = config.get('rope_scaling') or {}
     if scaling.get('rope_type') == 'llama3':
         writer.add_tensor('rope_freqs.weight', llama3_divisors(config['rope_theta'], scaling))
     if scaling.get('rope_type') == 'longrope':
         writer.add_tensor('rope_factors_long.weight', np.array(LONG, np.float32))
         writer.add_tensor('rope_factors_short.weight', np.array(SHORT, np.float32))
-    kind = next(kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
-    names = gguf.get_tensor_name_map(kind, LAYERS)
+    model = next(kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
+    names = gguf.get_tensor_name_map(model, LAYERS)
     for name, values in tensors.items():
         if architecture == 'llama' and '.q_proj.' in name:
             values = rotary_pairs_together(values, HEADS)
@@ -178,18 +204,20 @@ def write_gguf(path, architecture: str, config: dict, further: dict, tensors: di
             values = rotary_pairs_together(values, KEY_HEADS)
         if architecture.startswith('gemma') and name.endswith('norm.weight'):
             values = values + np.float32(1)
-        writer.add_tensor(names.get_name(name, ('.weight', '.bias')), values)
+        writer.add_tensor(names.get_name(name, ('.weight', '.bias')) or '', values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def made(path, model: str, **changes) -> tuple[dict, dict[str, np.ndarray]]:
+def made(path, model: str, scale: float = 1 / 4, **changes) -> tuple[dict, dict[str, np.ndarray]]:
     architecture, own, further = MODELS[model]
-    config = SHARED | own
+    config: dict = SHARED | own
     rng = np.random.default_rng(5)
-    tensors = {name: rng.integers(-8, 8, shape).astype(np.float32) / 4 for name, shape in hugging_face_shapes(config).items()}
+    tensors = {
+        name: rng.integers(-8, 8, shape).astype(np.float32) * scale for name, shape in hugging_face_shapes(config).items()
+    }
     write_gguf(path, architecture, config, further | changes, tensors)
     return config, tensors
 
@@ -281,7 +309,9 @@ def test_other_rotary_factors_than_llama_3s_are_refused(tmp_path):
         open_weights(tmp_path / 'odd.gguf')
 
 
-@pytest.mark.parametrize('name', ['blk.0.attn_qkv.weight', 'blk.-1.attn_q.weight', 'blk.00.attn_q.weight', 'blk.0.attn_q.scale', 'x'])
+@pytest.mark.parametrize(
+    'name', ['blk.0.attn_qkv.weight', 'blk.-1.attn_q.weight', 'blk.00.attn_q.weight', 'blk.0.attn_q.scale', 'x']
+)
 def test_a_tensor_that_the_architecture_has_not_is_an_error(tmp_path, name):
     made(tmp_path / 'model.gguf', 'llama')
     file = GgufFile.open(tmp_path / 'model.gguf')
@@ -295,3 +325,21 @@ def test_query_rows_that_do_not_divide_into_heads_are_an_error(tmp_path):
     file = without(GgufFile.open(tmp_path / 'model.gguf'), **{'llama.attention.head_count': 5})
     with pytest.raises(WeightsError, match='32 rows do not divide into 5 heads'):
         hugging_face_tensors(file)['model.layers.0.self_attn.q_proj.weight']()
+
+
+@pytest.mark.parametrize(
+    'model', ['llama', 'llama 3.1', 'linear llama', 'gemma2', 'gemma3 with a global layer', 'phi3 longrope']
+)
+@pytest.mark.parametrize('value', [0, 1, -1, 1 << 63, 0.0, -1.0, float('inf'), float('nan'), 'x', True, [1]])
+def test_any_one_odd_value_gives_a_configuration_or_a_weights_error(tmp_path, model, value):
+    made(tmp_path / 'model.gguf', model)
+    file = GgufFile.open(tmp_path / 'model.gguf')
+    for layers in (LAYERS, 46):  # 46 is the number of Gemma 2 27B, which takes another path
+        for key, good in file.metadata.items():
+            if isinstance(good, list):
+                continue
+            odd = without(file, **{f'{MODELS[model][0]}.block_count': layers} | {key: value})
+            try:
+                ModelConfig.from_hugging_face(hugging_face_config(odd))
+            except WeightsError as error:
+                assert '\n' not in str(error)

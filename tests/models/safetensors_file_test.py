@@ -20,8 +20,12 @@ def with_header(header: bytes, data: bytes = b'', length: int | None = None) -> 
     return (len(header) if length is None else length).to_bytes(8, 'little') + header + data
 
 
-def described(data: bytes = b'\0' * 16, **tensors) -> bytes:
+def table(tensors: dict, data: bytes = b'\0' * 16) -> bytes:
     return with_header(json.dumps(tensors).encode(), data)
+
+
+def described(data: bytes = b'\0' * 16, **tensors: object) -> bytes:
+    return table(tensors, data)
 
 
 def entry(begin: int, end: int, shape=None, dtype: object = 'F32') -> dict:
@@ -69,13 +73,13 @@ MALFORMED = {
     'metadata 100,000 deep': with_header(b'{"__metadata__":' + b'{"a":' * 100_000 + b'1' + b'}' * 100_001),
     'metadata of numbers': described(__metadata__={'a': 1}, a=entry(0, 16)),
     'metadata that is text': described(__metadata__='x', a=entry(0, 16)),
-    '200,000 tensors': described(**MANY, data=b''),
-    'name like a path': described(**{'../../etc/passwd': entry(0, 16)}),
-    'absolute name': described(**{'/etc/passwd': entry(0, 16)}),
-    'name with a backslash': described(**{'a\\b': entry(0, 16)}),
-    'name with a line break': described(**{'a\nb': entry(0, 16)}),
-    'empty name': described(**{'': entry(0, 16)}),
-    'very long name': described(**{'a' * 10_000: entry(0, 16)}),
+    '200,000 tensors': table(MANY, b''),
+    'name like a path': table({'../../etc/passwd': entry(0, 16)}),
+    'absolute name': table({'/etc/passwd': entry(0, 16)}),
+    'name with a backslash': table({'a\\b': entry(0, 16)}),
+    'name with a line break': table({'a\nb': entry(0, 16)}),
+    'empty name': table({'': entry(0, 16)}),
+    'very long name': table({'a' * 10_000: entry(0, 16)}),
     'pickle': pickle.dumps({'a': np.zeros(4)}, protocol=4),
     'NaN constant': with_header(b'{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,8]}}', b'\0' * 8),
     'number of 10,000 digits': with_header(b'{"a":{"dtype":"F32","shape":[' + b'9' * 10_000 + b'],"data_offsets":[0,8]}}'),
@@ -116,7 +120,7 @@ def test_a_huge_header_is_not_read(tmp_path):
         ('cut short', 'cut short'),
         ('200,000 tensors', f'at most {MAX_TENSORS}'),
         ('name like a path', 'made like a path'),
-        ('pickle', 'pickled'),
+        ('pickle', 'found a pickle'),
     ],
 )
 def test_an_error_names_what_is_wrong(tmp_path, name, hint):
@@ -129,7 +133,7 @@ def test_a_zip_of_pickles_under_this_name_is_refused_and_not_run(tmp_path):
     path = tmp_path / 'model.safetensors'
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('data.pkl', pickle.dumps(1))
-    with pytest.raises(WeightsError, match='pickled'):
+    with pytest.raises(WeightsError, match='found a pickle'):
         SafetensorsFile.open(path)
 
 
@@ -155,9 +159,16 @@ def test_damaged_bytes_give_a_file_or_a_weights_error(tmp_path_factory, changes)
         return
 
 
+@pytest.mark.parametrize('length', [0x80, 0x280, 0x10080])
+def test_a_header_whose_length_begins_like_a_pickle_is_read(tmp_path, length):
+    header = json.dumps({'a': entry(0, 16)}).encode().ljust(length)
+    (tmp_path / 'good.safetensors').write_bytes(with_header(header, b'\0' * 16))
+    assert SafetensorsFile.open(tmp_path / 'good.safetensors').tensor('a').shape == (4,)
+
+
 def test_what_is_written_is_read_back_in_its_dtype(tmp_path):
     rng = np.random.default_rng(0)
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         'full': rng.normal(size=(3, 4)).astype(np.float32),
         'half': rng.normal(size=(5,)).astype(np.float16),
         'brain': rng.normal(size=(2, 2, 2)).astype(ml_dtypes.bfloat16),

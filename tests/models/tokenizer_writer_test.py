@@ -62,7 +62,9 @@ def test_special_pieces_keep_their_ids(metadata):
 
 def test_a_beginning_is_added_where_the_file_wants_one():
     written = Backend.from_str(tokenizer_json(sentencepiece()))
-    assert written.encode('ab').ids[0] == 1 and written.encode('ab').ids[1:] == written.encode('ab', add_special_tokens=False).ids
+    assert (
+        written.encode('ab').ids[0] == 1 and written.encode('ab').ids[1:] == written.encode('ab', add_special_tokens=False).ids
+    )
     without = Backend.from_str(tokenizer_json(byte_level()))
     assert without.encode('ab').ids == without.encode('ab', add_special_tokens=False).ids
 

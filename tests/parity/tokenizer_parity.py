@@ -3,9 +3,9 @@
     python tests/parity/tokenizer_parity.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --data ../shared/data
     python tests/parity/tokenizer_parity.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --write-golden
 
-Needs the extra `parity` (xllamacpp). The first form tokenizes every MATH-500 and GSM8K test problem on both sides and prints the
-digest that `tests/data/tokenizer_test.py` holds. The second cuts a small vocabulary out of the model's, puts it into throw-away
-models of one layer, one for each way to cut text, and records what llama.cpp makes of difficult texts.
+Needs the extra `parity` (xllamacpp). The first form tokenizes every MATH-500 and GSM8K test problem on both sides and
+prints the digest that `tests/data/tokenizer_test.py` holds. The second cuts a small vocabulary out of the model's, puts it
+into throw-away models of one layer, one for each way to cut text, and records what llama.cpp makes of difficult texts.
 """
 
 import argparse
@@ -97,8 +97,15 @@ def write_model(path: Path, metadata: dict) -> None:
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(rows)
     for key, value in metadata.items():
-        add = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string}.get(type(value), writer.add_array)
-        add(key, value)
+        match value:
+            case bool():
+                writer.add_bool(key, value)
+            case int():
+                writer.add_uint32(key, value)
+            case str():
+                writer.add_string(key, value)
+            case _:
+                writer.add_array(key, value)
     shapes = {'token_embd': (rows, width), 'output': (rows, width), 'output_norm': (width,)}
     shapes |= {f'blk.0.{name}': (width,) for name in ('attn_norm', 'ffn_norm')}
     shapes |= {f'blk.0.{name}': (width, width) for name in ('attn_q', 'attn_k', 'attn_v', 'attn_output')}
@@ -160,8 +167,8 @@ def families(small: dict) -> dict[str, dict]:
     return byte_level | {'llama': spaced, 'llama-no-prefix': spaced | {'tokenizer.ggml.add_space_prefix': False}}
 
 
-def compare(name: str, reference: LlamaCpp, tokenizer: Tokenizer, texts) -> list[list[int]]:
-    """Asks both sides; says where they differ."""
+def compare(name: str, reference: LlamaCpp, tokenizer: Tokenizer, texts) -> tuple[list[list[int]], int]:
+    """Asks both sides; says where they differ. Returns the reference's ids, and how many texts differ."""
     wrong, rows = 0, []
     for text, special in itertools.product(texts, (False, True)):
         theirs, ours = reference.encode(text, special), tokenizer.encode(text, special=special)
@@ -170,25 +177,22 @@ def compare(name: str, reference: LlamaCpp, tokenizer: Tokenizer, texts) -> list
             wrong += 1
             print(f'{name}: {text[:80]!r} special={special}\n  llama.cpp {theirs[:60]}\n  ours      {ours[:60]}')
     print(f'{name}: {len(rows) - wrong} of {len(rows)} equal')
-    compare.wrong += wrong
-    return rows
+    return rows, wrong
 
 
-compare.wrong = 0
-
-
-def write_golden(metadata: dict) -> None:
-    small = small_vocabulary(metadata)
-    golden = {}
+def write_golden(metadata: dict) -> int:
+    small, golden, wrong = small_vocabulary(metadata), {}, 0
     with tempfile.TemporaryDirectory() as folder:
         for name, vocabulary in families(small).items():
             path = Path(folder) / f'{name}.gguf'
             write_model(path, vocabulary)
-            golden[name] = compare(name, LlamaCpp(path), Tokenizer.from_gguf(vocabulary), TEXTS)
+            golden[name], differ = compare(name, LlamaCpp(path), Tokenizer.from_gguf(vocabulary), TEXTS)
+            wrong += differ
     GOLDEN.mkdir(exist_ok=True)
     vocabularies = {'gpt2': small, 'llama': small_sentencepiece(small)}
     for name, value in (('small_vocabulary', vocabularies), ('llama_cpp_ids', {'texts': TEXTS, 'ids': golden})):
         (GOLDEN / f'{name}.json').write_text(json.dumps(value, separators=(',', ':')) + '\n', encoding='utf-8')
+    return wrong
 
 
 def main() -> int:
@@ -198,12 +202,14 @@ def main() -> int:
     parser.add_argument('--write-golden', action='store_true', help='rewrite tests/data/golden')
     arguments = parser.parse_args()
     metadata = read_metadata(arguments.gguf)
-    if arguments.write_golden:
-        write_golden(metadata)
+    wrong = write_golden(metadata) if arguments.write_golden else 0
     if arguments.data:
-        rows = compare('problems', LlamaCpp(arguments.gguf), Tokenizer.from_gguf(metadata), problem_texts(arguments.data))
+        rows, differ = compare(
+            'problems', LlamaCpp(arguments.gguf), Tokenizer.from_gguf(metadata), problem_texts(arguments.data)
+        )
         print('digest', digest(rows[::2]))
-    return 1 if compare.wrong else 0
+        wrong += differ
+    return 1 if wrong else 0
 
 
 if __name__ == '__main__':

@@ -1,0 +1,178 @@
+"""The answer that a response names: boxes, statements, thinking blocks, hedges, withdrawals, hostile lengths."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxreason.data.answers import extract_answer
+from jaxreason.data.boxes import find_boxes
+from jaxreason.data.thinking import outside_thinking
+
+
+@pytest.mark.parametrize(
+    ('text', 'answer'),
+    [
+        ('The answer is $42$.', '$42$'),
+        ('**Answer: 42**', '42'),
+        ('**Answer:** 42', '42'),
+        ('Answer:42', '42'),
+        ('So the final answer is: 42 apples', '42 apples'),
+        ('#### 42', '42'),
+        ('5 + 7 = 12 clips.\n#### 12', '12'),
+        ('The answer is −11.', '−11'),
+        ('The answer is 3 1/4.', '3 1/4'),
+        ('The answer is 4.5.', '4.5'),
+        ('The answer is 0.333...', '0.333...'),
+        ('Answer: 4:30 p.m.', '4:30 p.m.'),
+        ('The correct answer is **B**.', 'B'),
+        ('<answer>42</answer>', '42'),
+        ('## Final Answer\n\\[ 42 \\]', '42'),
+        ('**Final Answer**\n\n42', '42'),
+        ('The answer is:\n\n$$\\frac{1}{2}$$\n', '\\frac{1}{2}'),
+        ('The answer is 18 dollars because 3 * 6 = 18.', '18 dollars'),
+        ('the answer is $18, which is nice', '$18'),
+        ('What is 3 + 4? The answer is 7.', '7'),
+        ('The answer is no, it cannot be done.', 'no'),
+        (r'\[ x = \boxed{\frac{1}{2}} \]', r'\frac{1}{2}'),
+        (r'\boxed 5', '5'),
+        (r'\fbox{5}', '5'),
+        (r'$\boxed{\{6,4\}}$', r'\{6,4\}'),
+    ],
+)
+def test_what_chat_models_write(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        ':',
+        'Thought process:',
+        'Options: 18, 19, 20',
+        '42',
+        'There are 42 of them.',
+        "I can't tell.",
+        'The answer is not 19.',
+        'If the answer is 19 then we are done.',
+        "I don't think the answer is 19.",
+        'Could it be that the answer is 19?',
+        r'$\boxed{}$',
+        r'$\boxed{20',
+        r'<think>\boxed{20}',
+        '#### Explanation\nfirst we add',
+    ],
+)
+def test_nothing_is_inferred_where_no_answer_is_named(text):
+    assert extract_answer(text) is None
+
+
+@pytest.mark.parametrize(
+    ('text', 'answer'),
+    [
+        (r'The answer is 19, so \boxed{20}.', '20'),
+        (r'\boxed{20}. The answer is 19.', '20'),
+        (r'\boxed{19} and then, after adding the last one of them, \boxed{20}', '20'),
+        ('The answer is 19. Then we add one. The answer is 20.', '20'),
+        (r'<think>\boxed{19}</think>\boxed{20}', '20'),
+        (r'opened by the prompt \boxed{19}</think>\boxed{20}', '20'),
+        (r'\boxed{20}<think>\boxed{19}</think>', '20'),
+        (r'<THINKING>The answer is 19.</THINKING>The answer is 20.', '20'),
+        (r'\boxed{2 \cdot \boxed{20}}', r'2 \cdot {20}'),
+        ('\\boxed{ was never closed\n\nbut later \\boxed{20}', '20'),
+    ],
+)
+def test_the_last_outer_box_outside_thinking_wins(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ('text', 'answer'),
+    [
+        (r'$\boxed{20}$ or $\boxed{21}$', '20 or 21'),
+        (r'$\boxed{20}$, maybe $\boxed{21}$', '20 or 21'),
+        (r'\boxed{20} or maybe 21', '20 or 21'),
+        (r'\boxed{20} \pm 5', '20 or 5'),
+        ('Answer: 20. Answer: 21.', '20 or 21'),
+        (r'\boxed{20} \boxed{20.0}', '20.0'),
+        ('The answer is 20.\n\nAnswer: 20', '20'),
+    ],
+)
+def test_values_side_by_side_come_back_as_a_list(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ('text', 'answer'),
+    [
+        (r'$\boxed{19}$ no, $\boxed{20}$', '20'),
+        (r'\boxed{19}. Wait, I made a mistake. The answer is 20.', '20'),
+        ('The answer is 19. Actually, the answer is 20.', '20'),
+        (r'The final answer is 19. I hope it helps. Correction: $\boxed{20}$', '20'),
+        (r'\boxed{19}. That is wrong.', None),
+        ("The answer is 19. Hmm, that's not right.", None),
+        (r'\boxed{20}. Let me double check: yes, it fits.', '20'),
+        (r'\boxed{20}. Note that 19 is wrong since it is odd, and some would say that is wrong.', '20'),
+    ],
+)
+def test_withdrawn_values_do_not_count(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'lorem ipsum 12 dolor. ' * 450_000,
+        '</think>' * 5000,
+        '<think>' * 100_000,
+        '\\boxed{' * 2000,
+        '\\boxed{' * 100_000 + '3',
+        '\\boxed{1}\n' * 20_000 + '\\boxed{',
+        'answer ' * 200_000,
+        'the final answer ' * 500_000,
+        'answer$' * 300_000,
+        'answer is ' * 500_000,
+        '$' * 1_000_000,
+        '{' * 1_000_000 + '\\boxed{',
+        '\n' * 5_000_000 + 'answer',
+        ' ' * 5_000_000 + 'answer is',
+        '*' * 1_000_000 + 'answer: ' + '*' * 1_000_000,
+        '#### ' * 500_000,
+        'The answer is ' + '(' * 1_000_000,
+    ],
+    ids=lambda text: f'{text[:12]!r} x{len(text)}',
+)
+def test_hostile_lengths_cost_linear_time(text):
+    start = time.process_time()
+    extract_answer(text)
+    assert time.process_time() - start < 2.0
+
+
+def test_a_quarter_of_a_million_closed_boxes_are_read_once():
+    assert extract_answer('\\boxed{7} then some other words. ' * 50_000) == '7'
+    assert len(find_boxes('\\boxed{1}' * 1000)) == 1000
+
+
+def test_thinking_is_removed_whole():
+    assert outside_thinking('a<think>b</think>c<think>d').replace('\n\n', '|') == 'a|c'
+    assert outside_thinking('b</think>c</think>d') == 'c</think>d'
+
+
+@given(st.text(max_size=200))
+@settings(deadline=None)
+def test_no_text_raises(text):
+    extract_answer(text)
+    extract_answer('\\boxed{' + text)
+    extract_answer('The answer is ' + text)
+
+
+@given(
+    value=st.integers(-(10**9), 10**9),
+    before=st.text(alphabet='ab .\n$', max_size=40),
+    after=st.text(alphabet='ab .\n$', max_size=40),
+)
+@settings(deadline=None)
+def test_a_box_is_found_wherever_it_stands(value, before, after):
+    assert extract_answer(f'{before}\\boxed{{{value}}}{after}') == str(value)
