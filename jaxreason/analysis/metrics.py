@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreason.analysis.run_folder import read_run, write_text
+from jaxreason.analysis.run_folder import read_run
 from jaxreason.analysis.stats import Estimate, bootstrap_mean, paired_difference, pass_at_k
 from jaxreason.core.cost import Cost, total
+from jaxreason.core.files import write_whole
 from jaxreason.core.records import Block, Pool, Record, cost_from
 from jaxreason.core.types import Verdict
 
@@ -85,7 +86,7 @@ def write_metrics(folder: Path) -> Metrics:
     """
     run = read_run(folder)
     metrics = compute(run.records, run.pools, run.labels)
-    write_text(folder / 'metrics.json', to_text(metrics))
+    write_whole(folder / 'metrics.json', to_text(metrics))
     return metrics
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from jaxreason.analysis import page, tables
 from jaxreason.analysis.figures import FIGURES, png, save_all
 from jaxreason.analysis.metrics import PHASES, Metrics, compute
-from jaxreason.analysis.run_folder import Run, read_run, write_text
+from jaxreason.analysis.run_folder import Run, read_run
 from jaxreason.core.errors import RunError
+from jaxreason.core.files import write_whole
 from jaxreason.core.records import Pool, PoolCandidate, Record
 from jaxreason.core.types import Verdict
 
@@ -43,7 +44,7 @@ def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
     body = ['<h1>jaxreason report</h1>', *map(_section, runs, summaries)]
     for folder, run, metrics in zip(run_folders, runs, summaries, strict=True):
         save_all(metrics, figure_caption(run, metrics), folder / 'figures')
-    write_text(out_path, page.document(title, body))
+    write_whole(out_path, page.document(title, body))
 
 
 def figure_caption(run: Run, metrics: Metrics) -> str:

@@ -67,21 +67,6 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole: a reader finds the old content or the new one, never a part.
-
-    Raises:
-        RunError: it cannot be written.
-    """
-    temporary = path.with_name(f'.{path.name}.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding='utf-8', newline='\n')
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(f'{path}: cannot be written ({error.strerror}).') from error
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding='utf-8')

@@ -65,11 +65,9 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
 
 def _finish(out: Path, model: str) -> None:
     """Metrics, table, figures and page, from the records alone."""
-    from rich.console import Console
-
+    from jaxreason.analysis.metrics import write_metrics
     from jaxreason.analysis.report import write_report
-    from jaxreason.analysis.summary import summarise
-    from jaxreason.analysis.tables import rich_table
+    from jaxreason.analysis.tables import print_table
 
-    Console().print(rich_table(summarise(out), title=f'{out.name}: {model}'))
+    print_table(write_metrics(out), title=f'{out.name}: {model}')
     write_report([out], out / 'report.html')

@@ -19,13 +19,13 @@ def add_parser(subparsers) -> None:
 def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parser.parse_args(argv)
+    from jaxreason.analysis.metrics import write_metrics
     from jaxreason.analysis.report import write_report
-    from jaxreason.analysis.summary import summarise
 
     for folder in args.runs:
         if not (folder / 'records.jsonl').is_file():
             raise RunError(f'{folder}: no records.jsonl there; finish it with jaxreason evaluate ... --out {folder}.')
-        summarise(folder)
+        write_metrics(folder)
     out = args.out or args.runs[0] / 'report.html'
     write_report(args.runs, out)
     print(out)

@@ -14,6 +14,7 @@ def write_whole(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f'.{path.name}.part')
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open('w', encoding='utf-8', newline='\n') as stream:
             stream.write(text)
             stream.flush()

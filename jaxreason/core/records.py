@@ -25,7 +25,8 @@ class PoolCandidate:
         answer: as extracted; None where the text names none.
         verdict: `Verdict` as text.
         scores: by verifier, one a step.
-        cost: decoding and verification of this candidate alone, as the fields of `Cost` that are not 0.
+        cost: generating this candidate alone, as the fields of `Cost` that are not 0.
+        verified: what scoring it cost, by verifier: a strategy pays for the verifiers that it asks.
     """
 
     sample: int
@@ -37,6 +38,7 @@ class PoolCandidate:
     verdict: str
     scores: Mapping[str, tuple[float, ...]]
     cost: Mapping[str, int]
+    verified: Mapping[str, Mapping[str, int]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

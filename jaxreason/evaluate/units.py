@@ -48,6 +48,7 @@ class Judged(NamedTuple):
 
     candidates: tuple[Candidate, ...]
     scores: Mapping[str, tuple[tuple[float, ...], ...]]
+    verified: Mapping[str, tuple[Cost, ...]]
     prompt: Cost  # paid once, whatever the candidates
 
 
@@ -81,13 +82,10 @@ def _sample(question, copies: int, judges: Sequence[str]) -> Search:
     """Samples a pool and has every verifier score it."""
     rows, prompt = yield Start(question, copies=copies)
     rows, _ = yield Extend(rows)
-    scores, verified = {}, [[] for _ in rows]
+    scores, verified = {}, {}
     for name in judges:
-        scores[name], costs = yield Score(rows, name)
-        for each, cost in zip(verified, costs, strict=True):
-            each.append(cost)
-    candidates = tuple(candidate(row, (), total(costs)) for row, costs in zip(rows, verified, strict=True))
-    return Judged(candidates, scores, prompt)
+        scores[name], verified[name] = yield Score(rows, name)
+    return Judged(tuple(candidate(row) for row in rows), scores, verified, prompt)
 
 
 def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], strategy: Strategy | None) -> Pool:
@@ -100,10 +98,11 @@ def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], s
         strategy: the strategy that searched by itself, None for the pool.
     """
     if isinstance(result, Judged):
-        scores, prompt, chosen = result.scores, result.prompt, None
+        scores, verified, prompt, chosen = result.scores, result.verified, result.prompt, None
     else:
         judges = strategy.judges if strategy else ()
         scores = {str(name): tuple(c.scores for c in result.candidates) for name in judges}
+        verified = {}  # already in the candidates' own cost
         # What no candidate is charged with by itself: the prompt, and work that led to no candidate.
         own = total(c.cost for c in result.candidates)
         prompt = Cost(*(a - b for a, b in zip(result.cost, own, strict=True)))
@@ -119,6 +118,7 @@ def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], s
             verdict=verdict.value,
             scores={name: each[index] for name, each in scores.items()},
             cost=cost_fields(c.cost),
+            verified={name: cost_fields(each[index]) for name, each in verified.items()},
         )
         for index, (c, verdict) in enumerate(zip(result.candidates, verdicts, strict=True))
     )
@@ -154,7 +154,7 @@ def records_of(config: EvaluateConfig, unit: Unit, pool: Pool) -> Iterator[Recor
             for first in range(0, len(candidates) - n + 1, n):
                 choice = strategy.choose(candidates[first : first + n])
                 part = pool.candidates[first : first + n]
-                cost = total([cost_from(pool.cost), *(cost_from(c.cost) for c in part)])
+                cost = total([cost_from(pool.cost), *(_paid(c, strategy.judges) for c in part)])
                 blocks.append(_block(choice.answer, part, cost))
                 votes = votes if first else choice.votes
             yield Record(strategy=label, n=n, blocks=tuple(blocks), votes=votes, **common)
@@ -164,6 +164,11 @@ def _block(answer: str | None, candidates: Sequence[PoolCandidate], cost: Cost) 
     """The verdict on an answer is that of the earliest candidate that gave it in these words."""
     verdict = next((c.verdict for c in candidates if answer is not None and c.answer == answer), Verdict.WRONG.value)
     return Block(answer=answer, verdict=verdict, cost=cost_fields(cost))
+
+
+def _paid(stored: PoolCandidate, judges: Sequence[str | None]) -> Cost:
+    """What a candidate cost a strategy that asks these verifiers."""
+    return total([cost_from(stored.cost), *(cost_from(stored.verified[str(name)]) for name in judges)])
 
 
 def _candidate(stored: PoolCandidate, judges: Sequence[str | None]) -> Candidate:

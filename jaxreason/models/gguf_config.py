@@ -1,7 +1,7 @@
 """The configuration of a GGUF file, in Hugging Face's words.
 
-Most of it is metadata under other names. Llama 3's and Phi-3's rotary scaling lies in tensors, and two things are not in the file
-at all: the scale of Gemma's queries and the parameters behind Llama 3's rotary factors, of which only the factors are stored.
+Most of it is metadata under other names. Llama 3's and Phi-3's rotary scaling lies in tensors, and two things are not in the
+file at all: the scale of Gemma's queries, and the parameters behind Llama 3's rotary factors.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The weights of a GGUF file, under Hugging Face's names and with Hugging Face's values.
 
 GGUF files are made by llama.cpp's converter, which renames tensors and changes some values: for the `llama` architecture it
-reorders the rows of query and key projections (its rotary embedding pairs neighbours, Hugging Face's pairs halves), for Gemma it
-stores norms as 1 + w. Both are undone here, so that one loader of Hugging Face names serves both kinds of file.
+reorders the rows of query and key projections (its rotary embedding pairs neighbours, Hugging Face's pairs halves), for Gemma
+it stores norms as 1 + w. Both are undone here, so that one loader of Hugging Face names serves both kinds of file.
 """
 
 from collections.abc import Callable

@@ -37,6 +37,7 @@ def make_pool(question: int, seed: int, num_candidates: int, rng: random.Random)
                 verdict='correct' if is_correct else 'unjudged' if question == 3 and answer is not None else 'wrong',
                 scores={'prm': (round(first, 4), round(last, 4))},
                 cost={'decode': DECODE * length, 'verify': VERIFY * length, 'new_tokens': length, 'scored_tokens': length},
+                verified={},
             )
         )
     return Pool(

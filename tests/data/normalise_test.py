@@ -84,9 +84,11 @@ def test_different_answers_have_different_keys():
     ('left', 'right'),
     [
         ('2/7', '0.2857'), ('2/7', '0.285714'), (r'\sqrt5', '2.23606798'), ('0.00000004', '0.00000009'), ('[2,5)', '[2,5]'),
-        ('(4,6)', '(6,4)'), ('2:5', '5:2'), ('8 kg', '8 g'), ('a+1', 'b+1'), ('25', '24'), ('x^2', 'x^3'), (r'\pi', '3.14159265'),
+        ('(4,6)', '(6,4)'), ('2:5', '5:2'), ('8 kg', '8 g'), ('a+1', 'b+1'), ('25', '24'), ('x^2', 'x^3'),
+        (r'\pi', '3.14159265'),
         ('1-i', '1+i'), ('n=9', 'm=9'), ('40_9', '40_8'), ('(2,3)', r'\{2,3\}'), ('1,2', '1,2,3'), ('4:30 am', '4:30 pm'),
-        (r'2\sqrt2', r'2\sqrt3'), ('9', '4=9'), ('9', 'x+1=9'), ('9', 'x'), ('9', '[0,10]'), ('9', '9 or 10'), ('9', r'9 \pm 1'),
+        (r'2\sqrt2', r'2\sqrt3'), ('9', '4=9'), ('9', 'x+1=9'), ('9', 'x'), ('9', '[0,10]'), ('9', '9 or 10'),
+        ('9', r'9 \pm 1'),
     ],
 )  # fmt: skip
 def test_unequal_answers_are_finally_unequal(left, right):
@@ -103,7 +105,7 @@ def test_a_rounded_reference_takes_the_exact_value_and_not_the_reverse():
 
 
 def test_units_convert_conflict_or_are_added():
-    assert equal(read('8 kg'), read('8000 g')) is True
+    assert equal(read('8 kg'), read('8000 grams')) is True
     assert equal(read('15 cm^2'), read('15 square centimeters')) is True
     assert equal(read(r'\$18'), read('1800 cents')) is True
     assert equal(read('60 mph'), read('60 km/h')) is False
@@ -123,8 +125,10 @@ def test_what_math_cannot_settle_is_left_open():
 @pytest.mark.parametrize(
     'text',
     [
-        '9**9**9**9', '9^{9^{9^{9}}}', '10^{10^{10}}', '99999999!', '((9!)!)!', r'\binom{10^9}{5\cdot10^8}', '1e999999999', '7^{10^9}',
-        '3' * 5000, '3' * 10**6, '3.' + '0' * 10**5, '(' * 5000, r'\frac{1}{' * 300, '1+' * 20_000, r'\sqrt{' * 500 + '3' + '}' * 500,
+        '9**9**9**9', '9^{9^{9^{9}}}', '10^{10^{10}}', '99999999!', '((9!)!)!', r'\binom{10^9}{5\cdot10^8}',
+        '1e999999999', '7^{10^9}',
+        '3' * 5000, '3' * 10**6, '3.' + '0' * 10**5, '(' * 5000, r'\frac{1}{' * 300, '1+' * 20_000,
+        r'\sqrt{' * 500 + '3' + '}' * 500,
         '2^{2^{2^{2}}}', '\x003', '\ud8003', '\u202e3', '３', '٣', r'(2^{3000})^{3000}', '3.14159...', '4=9',
     ],
     ids=lambda text: repr(text[:20]),
@@ -154,9 +158,12 @@ def test_no_text_raises(text):
 
 
 FRAGMENTS = [
-    '1', '12', '0.5', '1,000', 'x', 'i', r'\pi', r'\frac', '{', '}', '(', ')', '[', ']', r'\{', r'\}', '^', '_', '+', '-', '*', '/', '=',
-    '<', r'\le', ',', ' ', r'\text{', 'cm', 'and', r'\sqrt', r'\sin', r'\log', r'\pm', r'\infty', r'\cup', '%', '$', r'^\circ', '!', '|',
-    r'\begin{pmatrix}', r'\end{pmatrix}', '\\\\', '&', 'twenty', '...', r'\overline{', ':', '1e5', '½', r'\mathbb{R}', '1/3', r'\binom',
+    '1', '12', '0.5', '1,000', 'x', 'i', r'\pi', r'\frac', '{', '}', '(', ')', '[', ']', r'\{', r'\}', '^', '_',
+    '+', '-', '*', '/', '=',
+    '<', r'\le', ',', ' ', r'\text{', 'cm', 'and', r'\sqrt', r'\sin', r'\log', r'\pm', r'\infty', r'\cup', '%',
+    '$', r'^\circ', '!', '|',
+    r'\begin{pmatrix}', r'\end{pmatrix}', '\\\\', '&', 'twenty', '...', r'\overline{', ':', '1e5', '½',
+    r'\mathbb{R}', '1/3', r'\binom',
 ]  # fmt: skip
 
 

@@ -3,9 +3,10 @@
     python tests/parity/tokenizer_parity.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --data ../shared/data
     python tests/parity/tokenizer_parity.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --write-golden
 
-Needs the extra `parity` (xllamacpp). The first form tokenizes every MATH-500 and GSM8K test problem on both sides and
-prints the digest that `tests/data/tokenizer_test.py` holds. The second cuts a small vocabulary out of the model's, puts it
-into throw-away models of one layer, one for each way to cut text, and records what llama.cpp makes of difficult texts.
+Needs the extra `parity` (xllamacpp, transformers). The first form tokenizes every MATH-500 and GSM8K test problem on both
+sides and prints the digest that `tests/data/tokenizer_test.py` holds. The second cuts a small vocabulary out of the
+model's, puts it into throw-away models of one layer, one for each way to cut text, and records what llama.cpp makes of
+difficult texts.
 """
 
 import argparse
@@ -180,6 +181,34 @@ def compare(name: str, reference: LlamaCpp, tokenizer: Tokenizer, texts) -> tupl
     return rows, wrong
 
 
+def compare_chat(metadata: dict, questions: list[str]) -> int:
+    """Compares prompts with transformers' `apply_chat_template`, fresh and continuing an answer; returns how many differ."""
+    from transformers import PreTrainedTokenizerFast
+
+    from jaxreason.data.prompts import PromptSpec
+    from jaxreason.models.tokenizer_writer import tokenizer_json
+
+    tokens, template = metadata['tokenizer.ggml.tokens'], metadata['tokenizer.chat_template']
+    roles = {f'{role}_token': tokens[metadata[f'tokenizer.ggml.{role}_token_id']] for role in ('bos', 'eos')}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'tokenizer.json'
+        path.write_text(tokenizer_json(metadata), encoding='utf-8')
+        (Path(folder) / 'tokenizer_config.json').write_text(json.dumps(roles | {'chat_template': template}), encoding='utf-8')
+        reference = PreTrainedTokenizerFast(tokenizer_file=str(path), chat_template=template, **roles)
+        tokenizer = Tokenizer.from_folder(folder)
+    wrong, count = 0, 0
+    specs = (PromptSpec(few_shot=2), PromptSpec(system='Be brief.', answer_format='hash'))
+    for question, spec, partial in itertools.product(questions, specs, ('', 'First 1 + 1 = 2.', 'First, $x$.\n\nThen')):
+        messages = spec.messages(question) + ([{'role': 'assistant', 'content': partial}] if partial else [])
+        theirs = reference.apply_chat_template(
+            messages, tokenize=True, return_dict=False, add_generation_prompt=not partial, continue_final_message=bool(partial)
+        )
+        count += 1
+        wrong += theirs != spec.encode(tokenizer, question, partial)
+    print(f'chat prompts: {count - wrong} of {count} equal')
+    return wrong
+
+
 def write_golden(metadata: dict) -> int:
     small, golden, wrong = small_vocabulary(metadata), {}, 0
     with tempfile.TemporaryDirectory() as folder:
@@ -208,7 +237,7 @@ def main() -> int:
             'problems', LlamaCpp(arguments.gguf), Tokenizer.from_gguf(metadata), problem_texts(arguments.data)
         )
         print('digest', digest(rows[::2]))
-        wrong += differ
+        wrong += differ + compare_chat(metadata, problem_texts(arguments.data)[::20])
     return 1 if wrong else 0
 
 
