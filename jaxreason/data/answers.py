@@ -23,13 +23,16 @@ _ANCHOR = re.compile(
     r'<answer>|^[ \t]*####[ \t]*(?!#)'
     r'|\b(?:final|correct)[ \t]+(?:result|value|option|choice|solution)[*_]{0,3}[ \t]*' + _VERB +
     r'|\bcorrect(?:ion|ed)[*_]{0,3}[ \t]*:'
-    r'|\bans(?:wer)?s?\b(?:[ \t]*\([^()\n]{0,60}\))?[*_]{0,3}(?:(?:[ \t]+[\w\'$\\{}^.,-]{1,40}){0,14}?[ \t]+|[ \t]*)' + _VERB +
+    r'|\bans(?:wer)?s?\b(?![ \t]+(?:the|these|this|each|all|choices?|options?)\b)'
+    r'(?:[ \t]*\([^()\n]{0,60}\))?[*_]{0,3}(?:(?:[ \t]+[\w\'$\\{}^.,-]{1,40}){0,14}?[ \t]+|[ \t]*)' + _VERB +
     r'|^[ \t>*_#-]*(?:final[ \t]+)?answer[ \t*_:.]*$',
     re.IGNORECASE | re.MULTILINE,
 )  # fmt: skip
 _HINT = re.compile(r'ans|####|correct|final', re.IGNORECASE)  # some word of every anchor
 _NOT_MEANT = re.compile(
-    r"(?:n't|\bnot|\bnever)[ \t]+(?:think|believe|say|mean)|\b(?:if|whether|suppose|assum\w*|doubt|unless)\b", re.I
+    r"(?:n't|\bnot|\bnever|\bif|\bwhether|\bsuppose|\bassum\w*|\bdoubt|\bunless)"
+    r'(?:[ \t]+(?:think|believe|say|mean|that|the|my|our|your|this|final|correct)){0,6}[ \t]*$',
+    re.I,
 )
 _FILLER = re.compile(
     r'(?:\s|[:*_]|(?:therefore|thus|simply|just|exactly|indeed|clearly|equal to|given by|about|approximately|as follows)\b)*',
@@ -48,7 +51,7 @@ _BESIDE = re.compile(
 )  # fmt: skip
 _TRAILING = re.compile(
     r'[\s$)\]\\,*]*(?:\b(?:or|and/or)\b(?:\s+(?:maybe|perhaps|possibly|else|it|could|be|is))*|\\pm|±|\+/-)\s*'
-    r'(\\?\$?-?(?:\d[\d.,/]*|\\[dt]?frac\{[^{}]*\}\{[^{}]*\})(?![\d%]))',
+    r'(?:\\[(\[]\s*|\${1,2})?(\\?\$?-?(?:\d[\d.,/]*|\\[dt]?frac\{[^{}]*\}\{[^{}]*\})(?![\d%]))',
     re.I,
 )
 _DROPPED = re.compile(
@@ -148,7 +151,7 @@ def _stated(text: str, start: int, at: int, is_hashes: bool) -> Span | None:
     if _NEGATION.match(text, begin):
         return None
     rest = text[begin : begin + MAX_STATEMENT]
-    for opener, closer in (('$$', '$$'), ('\\[', '\\]'), ('\\(', '\\)')):
+    for opener, closer in (('$$', '$$'), ('\\[', '\\]')):
         end = rest.find(closer, len(opener)) if rest.startswith(opener) else -1
         if end >= 0:
             return Span(rest[len(opener) : end].strip(), start, begin + end + len(closer))

@@ -2,9 +2,9 @@
 
 Three judges in order of price. Limits on length, nesting and magnitude, by rule. Then exact comparison of values in this
 process, which settles nearly all answers in microseconds. Then, for expressions whose equality our algebra cannot see
-(identities between functions, sums, integrals), math-verify in worker processes with 2 s of processor time and 512 MB; no
-decision in time is `UNJUDGED`. The last judge only ever turns "cannot tell" into a decision: two numbers that differ, a hedge,
-units in conflict or a false equation never reach it.
+(identities between functions, sums, integrals), math-verify in worker processes with one second of processor time (two with
+the start of a worker) and 512 MB; no decision in time is `UNJUDGED`. The last judge only ever turns "cannot tell" into a
+decision: two numbers that differ, a hedge, units in conflict or a false equation never reach it.
 
 Conventions: the answer is what `answers.extract_answer` finds; values must be equal exactly, unless the reference itself is a
 rounded decimal; a percent equals its fraction; an added unit is fine, a conflicting one wrong; tuples are ordered, sets and
@@ -13,6 +13,7 @@ lists of solutions are not; an inequality in one variable equals its interval; t
 
 import concurrent.futures
 import functools
+import itertools
 import os
 from collections.abc import Iterable
 
@@ -170,11 +171,16 @@ def _is_algebra(gold: str, answer: str) -> bool:
             return False
         if any(token.kind == 'word' or token.text in _PROSE for token in tokens):
             return False
+        if any(left.kind == right.kind == 'number' for left, right in itertools.pairwise(tokens)):
+            return False  # a mixed number to one parser, a product to another
         if any(token.kind == 'command' and token.text not in _ALGEBRA for token in tokens):
             return False
         if split(tokens, lambda token: token.text == ',')[1]:
             return False
         signs.append(len(split(tokens, lambda token: token.kind == 'relation')[1]))
+        is_indexed = any(token.text in ('sum', 'prod', 'lim') for token in tokens)  # k = 1 under a sum
+        if not is_indexed and sum(token.kind == 'relation' for token in tokens) != signs[-1]:
+            return False
     return signs[0] == signs[1] and signs[0] <= 2
 
 

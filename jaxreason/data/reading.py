@@ -60,7 +60,7 @@ def read_items(tokens: list[Token]) -> Value:
         Unreadable: no rule fits.
         Refused: it denotes more than we compute.
     """
-    parts, words = split(tokens, _is_separator)
+    parts, words = split(_stripped(tokens), _is_separator)
     parts = [part for part in parts if part]
     if not parts or len(parts) > MAX_ITEMS:
         raise Unreadable('no item, or too many')
@@ -282,7 +282,7 @@ def _read_unit(tokens: list[Token], value: Expression) -> tuple[Unit | None, boo
         unit, percent, factor = _read_unit(tokens[1:], value)
         return unit, percent, factor * rational(scales[texts[0].lower()])
     is_noun = tokens[0].kind == 'word' and all(
-        token.kind in ('word', 'letter') or token.text in ('.', '/', "'", '"', '^', '(', ')', '-') or is_small_power(token)
+        token.kind in ('word', 'letter') or token.text in ('.', '/', "'", '"', '^', '(', ')', '-') or _is_small_power(token)
         for token in tokens
     )
     if (
@@ -295,7 +295,7 @@ def _read_unit(tokens: list[Token], value: Expression) -> tuple[Unit | None, boo
     return None, False, one
 
 
-def is_small_power(token: Token) -> bool:
+def _is_small_power(token: Token) -> bool:
     """The 2 or 3 of a squared or cubed noun (`units^2`)."""
     return token.kind == 'number' and token.text in ('2', '3')
 

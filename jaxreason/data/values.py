@@ -276,8 +276,6 @@ def _equal_times(gold: Value, answer: Value) -> bool | None:
     ratio = time.ratio if isinstance(time, Clock) else None
     if ratio is not None and isinstance(other_value, Quantity):
         return _equal_quantities(ratio, other_value)
-    if isinstance(time, Clock) and isinstance(other_value, Quantity) and not time.minute:  # 9:00 p.m. is 9 p.m.
-        return False
     return False
 
 

@@ -70,6 +70,9 @@ class EvaluateConfig:
             check_seed(seed)
         if any(n < 1 for n in self.n):
             raise ValueError(f'n must be at least 1 solution per answer, got {list(self.n)}.')
+        for label, strategy in self.pooled.items():
+            if not self.ns(strategy):
+                raise ValueError(f'n: strategies.{label} samples {strategy.n} solutions, n must name a number up to that.')
         if not 1 <= self.grading_workers <= 64:
             raise ValueError(f'grading_workers must be in [1, 64], got {self.grading_workers}.')
         verifiers = {name: VERIFIERS[name]() for name in VERIFIERS}

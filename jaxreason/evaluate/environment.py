@@ -14,26 +14,38 @@ from jaxreason.core.records import to_line
 from jaxreason.core.types import Problem
 from jaxreason.engine.language_model import LanguageModel
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.shapes import shapes_of
 
 # A run that is resumed must have these as they were: they decide its records.
-PINNED = ('weights', 'tokenizer', 'data', 'prompt', 'device', 'jaxlib')
+PINNED = ('weights', 'tokenizer', 'data', 'prompt', 'shapes', 'device', 'jaxlib')
 PACKAGES = ('jaxreason', 'jax', 'flax', 'numpy', 'tokenizers', 'math-verify')
 
 
-def describe(config: EvaluateConfig, problems: Sequence[Problem], lm: LanguageModel) -> dict[str, Any]:
-    """The environment of a run, as JSON values."""
-    device = jax.devices()[0]
+def describe_inputs(config: EvaluateConfig, problems: Sequence[Problem]) -> dict[str, Any]:
+    """What is known of the environment before the model is loaded."""
     return {
-        'commit': _commit(),
         'data': hashlib.sha256(''.join(to_line(problem) for problem in problems).encode()).hexdigest(),
+        'prompt': config.prompt.digest,
+    }
+
+
+def describe(config: EvaluateConfig, problems: Sequence[Problem], lm: LanguageModel) -> dict[str, Any]:
+    """The environment of a run, as JSON values. Nothing of the process's own variables is in it: they may hold secrets."""
+    device = jax.devices()[0]
+    tokenizer = lm.need_tokenizer()
+    lengths = [len(config.prompt.encode(tokenizer, problem.text)) for problem in problems]
+    return {
+        **describe_inputs(config, problems),
+        'commit': _commit(),
         'device': f'{device.platform} {device.device_kind} x {jax.device_count()}',
         'jaxlib': importlib.metadata.version('jaxlib'),
         'machine': platform.machine(),
         'packages': {name: importlib.metadata.version(name) for name in PACKAGES},
-        'prompt': config.prompt.digest,
+        'prompt_tokens': {'min': min(lengths), 'max': max(lengths)},
         'python': platform.python_version(),
         'seeds': list(config.seeds),
-        'tokenizer': lm.need_tokenizer().digest,
+        'shapes': shapes_of(config.sampler, lengths)._asdict(),
+        'tokenizer': tokenizer.digest,
         'weights': lm.digest,
     }
 

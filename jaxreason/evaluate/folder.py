@@ -5,8 +5,10 @@
 """
 
 import fcntl
+import itertools
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,11 @@ from jaxreason.core.records import to_line
 
 
 class RunFolder:
-    """A run folder that this process holds until it closes it or ends."""
+    """A run folder that this process holds until it closes it or ends.
+
+    A folder in which nothing is finished yet takes another configuration: whoever mistyped the name of a model mends it and
+    runs the same command again.
+    """
 
     def __init__(self, path: Path, config: str):
         """Opens or creates the folder.
@@ -36,56 +42,85 @@ class RunFolder:
         except OSError as error:
             raise RunError(f'{path}: cannot write there ({error.strerror}); choose another folder with --out.') from error
         try:
-            # The kernel frees the lock with its process, however that ends.
+            self._hold()
+            self._claim(config)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _hold(self) -> None:
+        """Takes the lock and signs it. The kernel frees it with its process, however that ends."""
+        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            self._lock.truncate(0)
+            self._lock.write(f'process {os.getpid()} since {time.strftime("%Y-%m-%d %H:%M:%S %z")}\n')
+            self._lock.flush()
+        except BlockingIOError as error:
             self._lock.seek(0)
-            raise RunError(
-                f'{path}: held by process {self._lock.read().strip() or "?"}; wait for it, or use another --out.'
-            ) from error
-        self._lock.seek(0)
-        self._lock.truncate()
-        self._lock.write(f'{os.getpid()}\n')
-        self._lock.flush()
-        self._claim(config)
+            owner = self._lock.read(200).strip() or 'another process'
+            raise RunError(f'{self.path}: held by {owner}; wait for it, or use another --out.') from error
+        except OSError as error:
+            raise RunError(f'{self.path}: cannot be locked ({error.strerror}); choose a folder on another disk.') from error
+
+    @property
+    def _is_begun(self) -> bool:
+        """Whether a unit is finished, or may be."""
+        return any(path.stat().st_size for path in self.path.glob('journal-*.jsonl'))
 
     def _claim(self, config: str) -> None:
-        file = self.path / 'config.yaml'
-        if not file.exists():
+        if not self._is_begun:
             self.write_text('config.yaml', config)
             return
-        before = file.read_text(encoding='utf-8').splitlines()
-        differing = [(a, b) for a, b in zip(before, config.splitlines(), strict=False) if a != b]
-        if differing or len(before) != len(config.splitlines()):
-            was, is_now = differing[0] if differing else ('(another length)', '')
-            raise RunError(
-                f'{self.path}: made by another configuration ("{was.strip()}", now "{is_now.strip()}"); use another --out.'
-            )
+        before, now = self._read('config.yaml').splitlines(), config.splitlines()
+        for was, is_now in itertools.zip_longest(before, now, fillvalue=''):
+            if was != is_now:
+                raise RunError(
+                    f'{self.path}: made by another configuration, "{was.strip()}" and not "{is_now.strip()}"; use another --out.'
+                )
 
     def check_environment(self, environment: Mapping[str, Any], pinned: Iterable[str]) -> None:
         """Writes `environment.json`, or compares what must not change with the one that is there.
 
         Args:
-            environment: versions, device, digests.
-            pinned: keys whose values decide the records.
+            environment: versions, device, digests; of a run that has begun, perhaps a part of them.
+            pinned: keys whose values decide the records; those that `environment` lacks are not compared.
 
         Raises:
             RunError: a pinned value has changed.
         """
-        file = self.path / 'environment.json'
-        if file.exists():
-            try:
-                before = json.loads(file.read_text(encoding='utf-8'))
-            except ValueError as error:
-                raise RunError(f'{file}: damaged; restore it or start in a new folder.') from error
-            for key in pinned:
-                if before.get(key) != environment.get(key):
-                    raise RunError(
-                        f'{self.path}: {key} was {before.get(key)!r} and is {environment.get(key)!r}; '
-                        'records of one run must come from one setting: use another --out.'
-                    )
+        if not self._is_begun:
+            self.write_text('environment.json', json.dumps(environment, indent=2, sort_keys=True) + '\n')
             return
-        self.write_text('environment.json', json.dumps(environment, indent=2, sort_keys=True) + '\n')
+        try:
+            before = json.loads(self._read('environment.json'))
+        except ValueError:
+            before = None
+        if not isinstance(before, dict):
+            raise RunError(f'{self.path / "environment.json"}: damaged; restore it or start in a new folder.')
+        for key in pinned:
+            if key in environment and before.get(key) != environment[key]:
+                raise RunError(
+                    f'{self.path}: {key} was {before.get(key)!r} and is {environment[key]!r}; '
+                    'records of one run must come from one setting: use another --out.'
+                )
+
+    def check_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Compares what is known before the model is loaded with a run that has begun.
+
+        Args:
+            inputs: a part of the environment, all of it pinned.
+
+        Raises:
+            RunError: a value has changed.
+        """
+        if self._is_begun:
+            self.check_environment(inputs, inputs)
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding='utf-8')
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f'{self.path / name}: missing or damaged; restore it or start in a new folder.') from error
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the folder whole.
@@ -104,9 +139,16 @@ class RunFolder:
         self.write_text(name, ''.join(to_line(value) + '\n' for value in values))
 
     def append_line(self, name: str, value: Any) -> None:
-        """Adds a line to a file that nothing depends on (timing)."""
-        with (self.path / name).open('a', encoding='utf-8') as stream:
-            stream.write(to_line(value) + '\n')
+        """Adds a line to a file that nothing depends on (timing).
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            with (self.path / name).open('a', encoding='utf-8') as stream:
+                stream.write(to_line(value) + '\n')
+        except OSError as error:
+            raise RunError(f'{self.path / name}: cannot be written ({error.strerror}); free space, rerun.') from error
 
     def close(self) -> None:
         """Gives the folder back."""

@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jaxreason.core.errors import RunError
 from jaxreason.core.records import to_line
@@ -23,20 +23,27 @@ class Journal:
         """Reads the file if there is one, and drops a torn last line.
 
         Raises:
-            RunError: a line other than the last is damaged, or two lines of one key disagree.
+            RunError: the file cannot be used, a line other than the last is damaged, or two lines of one key disagree.
         """
         self.path = path
         self._entries: dict[str, Mapping[str, Any]] = {}
-        data = path.read_bytes() if path.exists() else b''
-        whole = data.rfind(b'\n') + 1
-        lines = data[:whole].split(b'\n')[:-1]
-        for number, line in enumerate(lines, 1):
-            self._read(number, line)
-        if whole < len(data):
-            with path.open('r+b') as file:
-                file.truncate(whole)
-                os.fsync(file.fileno())
-        self._file = path.open('ab')
+        try:
+            # Unbuffered: what could not be written must not be tried again behind our back when the file is closed.
+            self._file: BinaryIO = path.open('a+b', buffering=0)
+            self._file.seek(0)
+            data = self._file.read()
+            whole = data.rfind(b'\n') + 1
+            if whole < len(data):
+                self._file.truncate(whole)
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise RunError(f'{path}: cannot be opened ({error.strerror}); use another --out.') from error
+        try:
+            for number, line in enumerate(data[:whole].split(b'\n')[:-1], 1):
+                self._read(number, line)
+        except RunError:
+            self._file.close()
+            raise
 
     @property
     def entries(self) -> Mapping[str, Mapping[str, Any]]:
@@ -51,13 +58,19 @@ class Journal:
             entry: a dataclass or JSON value.
 
         Raises:
-            RunError: the file cannot be written.
+            RunError: the file cannot be written, or the entry holds a number that is not finite.
         """
-        text = to_line(entry)
-        line = to_line({'key': key, 'crc': zlib.crc32(text.encode()), 'entry': json.loads(text)})
         try:
-            self._file.write(line.encode() + b'\n')
-            self._file.flush()
+            text = to_line(entry)
+        except ValueError as error:
+            raise RunError(
+                f'{self.path}: {key}: a score or cost is not a finite number; the model or its verifier is damaged.'
+            ) from error
+        line = to_line({'key': key, 'crc': zlib.crc32(text.encode()), 'entry': json.loads(text)})
+        rest = memoryview(line.encode() + b'\n')
+        try:
+            while rest:  # a nearly full disk takes a part
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise RunError(
@@ -73,11 +86,15 @@ class Journal:
         try:
             fields = json.loads(line)
             key, entry = fields['key'], fields['entry']
-            is_whole = zlib.crc32(to_line(entry).encode()) == fields['crc']
+            is_whole = isinstance(key, str) and zlib.crc32(to_line(entry).encode()) == fields['crc']
         except (ValueError, KeyError, TypeError, RecursionError):
             is_whole = False
         if not is_whole:
-            raise RunError(f'{self.path}: line {number} is damaged; restore the file or start in a new folder.')
+            raise RunError(f'{self.path}:{number}: the line is damaged; restore the file or start in a new folder.')
         if self._entries.setdefault(key, entry) != entry:
-            first, second = to_line(self._entries[key])[:80], to_line(entry)[:80]
-            raise RunError(f'{self.path}: line {number} gives {key!r} a second content: {first}... and {second}...')
+            first, second = to_line(self._entries[key]), to_line(entry)
+            at = max(0, len(os.path.commonprefix([first, second])) - 20)
+            raise RunError(
+                f'{self.path}:{number}: {key!r} has two contents, ...{first[at : at + 80]}... and ...{second[at : at + 80]}...; '
+                'two runs wrote here: start in a new folder.'
+            )

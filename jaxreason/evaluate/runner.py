@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxreason.core import config as config_files
+from jaxreason.core.errors import RunError
 from jaxreason.core.records import Pool, Record, pool_from
 from jaxreason.core.types import Problem
 from jaxreason.data.datasets import load_problems
@@ -20,7 +21,7 @@ from jaxreason.engine.language_model import load
 from jaxreason.engine.sampler import Sampler
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.evaluate.config import EvaluateConfig
-from jaxreason.evaluate.environment import PINNED, describe
+from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
 from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.journal import Journal
 from jaxreason.evaluate.units import POOLED, Unit, pool_of, records_of, task_of, units_of
@@ -77,6 +78,7 @@ def evaluate(
     with RunFolder(out, config_files.dump(config)) as folder:
         journal = Journal(out / JOURNAL)
         try:
+            folder.check_inputs(describe_inputs(config, problems))
             missing = [unit for unit in units if unit.key not in journal.entries]
             if missing:
                 say(f'{len(missing)} of {len(units)} units to do; loading {config.model.source}')
@@ -97,8 +99,10 @@ def _run(
 ) -> None:
     """Searches, grades and journals the missing units."""
     lm = load(config.model.source, dtype=config.model.dtype, mesh=config.model.mesh)
-    folder.check_environment(describe(config, problems, lm), PINNED)
     session = Sampler(lm, prompt=config.prompt, **vars(config.sampler)).session()
+    # All of them, done or not: the shapes of the device programs must not depend on what is missing.
+    session.prepare([problem.question for problem in problems])
+    folder.check_environment(describe(config, problems, lm), PINNED)
     began = time.monotonic()
 
     def tell(finished: Finished | None = None) -> None:
@@ -125,7 +129,12 @@ def _run(
 
 def _write(config: EvaluateConfig, folder: RunFolder, journal: Journal, units: Sequence[Unit]) -> None:
     """Derives pools and records from the journal: sorted, so that the order of finishing leaves no trace."""
-    pools = {unit.key: pool_from(journal.entries[unit.key]) for unit in units}
+    try:
+        pools = {unit.key: pool_from(journal.entries[unit.key]) for unit in units}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f'{journal.path}: written by another version of this program; use that one, or another --out.'
+        ) from error
     names = sorted({unit.pool for unit in units}, key=lambda name: (name != POOLED, name))
     for name in names:
         members = sorted((unit for unit in units if unit.pool == name), key=lambda unit: (unit.problem.id, unit.seed))

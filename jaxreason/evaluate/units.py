@@ -6,6 +6,8 @@ strategy searching by itself, under a budget or because its samples depend on ea
 """
 
 import dataclasses
+import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from jaxreason.search.drive import Task
 from jaxreason.search.strategy import Strategy, candidate
 
 POOLED = 'samples'
+_PLAIN = re.compile('[a-z0-9][a-z0-9_-]{0,59}')  # one case only: some file systems take A for a
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +35,23 @@ class Unit:
 
     @property
     def pool(self) -> str:
-        """Name of the pool that its candidates go to."""
+        """Name of the pool that its candidates go to: a file name, and another for every label and budget."""
         if self.label is None:
             return POOLED
-        return '-'.join([self.label, *(f'{name}{value}' for name, value in self.budget.limits.items())])
+        return '.'.join([_file_name(self.label), *(f'{name}{value}' for name, value in self.budget.limits.items())])
 
     @property
     def key(self) -> str:
         """Names the unit in the journal."""
         return f'{self.pool}/{self.seed}/{self.problem.id}'
+
+
+def _file_name(label: str) -> str:
+    """A label as part of a file name: itself where it is plain, else its letters and a digest that tells it from others."""
+    if _PLAIN.fullmatch(label) and label != POOLED:
+        return label
+    letters = re.sub('[^a-z0-9]+', '-', label.lower())[:40].strip('-')
+    return f'{letters}.{hashlib.sha256(label.encode()).hexdigest()[:12]}'
 
 
 class Judged(NamedTuple):

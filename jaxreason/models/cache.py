@@ -7,11 +7,14 @@ one product without gathering, a fork moves a suffix and nothing else, and a new
 One array per layer, not one stacked array: compilers copy a stacked cache at every step (`forward` says where it matters).
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from jaxreason.core.architecture import ModelConfig
+from jaxreason.models.attention import BLOCK
 
 Layers = tuple[jax.Array, ...]
 
@@ -43,14 +46,15 @@ class Cache:
             config: gives layers, heads and head width.
             num_slots: questions held at once.
             rows_per_slot: rows of each question.
-            prompt_room: prompt tokens a slot can hold; 0 for a cache to prefill into.
-            row_room: tokens a row can write.
+            prompt_room: prompt tokens a slot can hold, rounded up to a multiple of 64; 0 for a cache to prefill into.
+            row_room: tokens a row can write, rounded up to a multiple of 64.
             dtype: of keys and values; None means `config.matmul_dtype`.
         """
         g, h = config.num_kv_heads, config.head_width
         rows = num_slots * rows_per_slot
 
         def layers(first: int, room: int) -> Layers:
+            room = -(-room // BLOCK) * BLOCK  # attention takes keys in whole blocks
             return tuple(jnp.zeros((first, g, room, h), dtype or config.matmul_dtype) for _ in range(config.num_layers))
 
         return cls(
@@ -104,7 +108,8 @@ class Cache:
 
         rows_pr = slots_p[:, None] * self.rows_per_slot + jnp.arange(self.rows_per_slot)[None, :]
         rows = rows_pr.reshape(-1)
-        return self.replace(
+        return dataclasses.replace(
+            self,
             prompt_k=tuple(map(put, self.prompt_k, prefilled.k)),
             prompt_v=tuple(map(put, self.prompt_v, prefilled.v)),
             prompt_length=self.prompt_length.at[slots_p].set(prefilled.length, mode='drop'),
@@ -116,7 +121,8 @@ class Cache:
 
     def take(self, rows_b: jax.Array) -> 'Cache':
         """Rows in a new order, within their slots; a row may appear more than once (that is how a beam forks)."""
-        return self.replace(
+        return dataclasses.replace(
+            self,
             k=tuple(x[rows_b] for x in self.k),
             v=tuple(x[rows_b] for x in self.v),
             length=self.length[rows_b],
@@ -139,7 +145,8 @@ class Cache:
         def put(rows: jax.Array, parked: jax.Array) -> jax.Array:
             return rows.at[rows_p].set(_with_room(parked, self.row_room).astype(rows.dtype), mode='drop')
 
-        return self.replace(
+        return dataclasses.replace(
+            self,
             k=tuple(map(put, self.k, k)),
             v=tuple(map(put, self.v, v)),
             length=self.length.at[rows_p].set(length_p, mode='drop'),

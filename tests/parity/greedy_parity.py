@@ -1,0 +1,57 @@
+"""SmolLM2 under our sampler against transformers: the same greedy continuations, token for token."""
+
+import pytest
+
+from jaxreason.core.types import Question
+from jaxreason.data.datasets import load_problems
+from jaxreason.data.prompts import PromptSpec
+from jaxreason.engine.language_model import load
+from jaxreason.engine.sampler import Sampler
+from jaxreason.models.fetch import resolve
+from jaxreason.models.folder import read_checkpoint
+from jaxreason.models.folder_writer import write_folder
+from jaxreason.search.greedy import Greedy
+
+NUM_TOKENS = 64
+PROMPT = PromptSpec(few_shot=0, instruction='')
+OTHERS = [
+    'Explain in two sentences why the sky is blue.',
+    'Write a short poem about the sea.',
+    'List five fruits.',
+    'What is the capital of France, and what is it known for?',
+    'Translate "good morning" into Spanish and German.',
+    'Write a Python function that adds two numbers.',
+    'Who was Ada Lovelace?',
+    'Give three tips for sleeping well.',
+]
+
+
+@pytest.fixture(scope='module')
+def reference(tmp_path_factory):
+    """The same dequantised weights in transformers, float32."""
+    import torch
+    import transformers
+
+    checkpoint = read_checkpoint(resolve('smollm2-135m'))
+    folder = tmp_path_factory.mktemp('smollm2') / 'hf'
+    write_folder(folder, checkpoint.config, checkpoint.parameters, eos_ids=checkpoint.eos_ids, bos_id=checkpoint.bos_id)
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def test_greedy_continuations_agree(reference):
+    import torch
+
+    lm = load('smollm2-135m')
+    questions = [p.question for p in load_problems('basic', limit=20 - len(OTHERS))]
+    questions += [Question(f'other-{i}', text) for i, text in enumerate(OTHERS)]
+    sampler = Sampler(lm, temperature=0, max_tokens=NUM_TOKENS, num_rows=4, rows_per_slot=1, prompt=PROMPT)
+    outcomes = Greedy().solve(questions, sampler)
+    agreed = 0
+    for question, outcome in zip(questions, outcomes, strict=True):
+        prompt = torch.tensor([PROMPT.encode(lm.tokenizer, question.text)])
+        with torch.no_grad():
+            whole = reference.generate(prompt, max_new_tokens=NUM_TOKENS, do_sample=False, eos_token_id=list(lm.eos_ids))
+        expected = tuple(whole[0, prompt.shape[1] :].tolist())
+        assert outcome.candidates[0].tokens == expected, question.id
+        agreed += len(expected)
+    print(f'\n20 prompts, {agreed} greedy tokens, all equal')
