@@ -126,7 +126,8 @@ def plot_gain_against_n(ax: 'Axes', frame: Frame) -> None:
     from matplotlib.ticker import NullLocator, ScalarFormatter
 
     groups = _by_strategy(frame)
-    tints = colours(groups)
+    # The baseline has no curve here, but its colour is taken: a strategy keeps the colour that it has beside it.
+    tints = colours([*groups, *(row['baseline'] for row in frame)])
     for index, (label, rows) in enumerate(groups.items()):
         points = sorted(rows, key=lambda row: row['n'])
         nudge = 2 ** (0.08 * (index - (len(groups) - 1) / 2))  # side by side, so that no bar hides another

@@ -4,15 +4,19 @@ import os
 import signal
 import sys
 
+_SHOW_CURSOR = b'\x1b[?25h'
+
 
 class Interrupt:
     """Turns SIGINT and SIGTERM into a request to stop, while it is entered.
 
-    `check` raises `KeyboardInterrupt` once a stop was asked for; call it where stopping loses nothing.
+    Until the first `check` there is nothing to keep (the model is still being loaded), and the request is met at once. From
+    then on `check` raises `KeyboardInterrupt` once a stop was asked for; call it where stopping loses nothing.
     """
 
     def __init__(self):
         self.is_asked = False
+        self._is_under_way = False
         self._before = {}
 
     def __enter__(self) -> 'Interrupt':
@@ -26,12 +30,17 @@ class Interrupt:
 
     def check(self) -> None:
         """Raises if a stop was asked for."""
+        self._is_under_way = True
         if self.is_asked:
             raise KeyboardInterrupt
 
     def _ask(self, number, frame) -> None:
         if self.is_asked:
+            if sys.stdout.isatty():  # a progress bar hides the cursor
+                os.write(sys.stdout.fileno(), _SHOW_CURSOR)
             os._exit(130)  # what is finished is on disk; nothing else is waited for
         self.is_asked = True
+        if not self._is_under_way:
+            raise KeyboardInterrupt
         # os.write, because the handler may run in the middle of a print.
         os.write(sys.stderr.fileno(), b'\njaxreason: stopping at the next chunk; again to leave at once\n')

@@ -7,10 +7,14 @@ import argparse
 import difflib
 import importlib
 import importlib.metadata
+import io
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from jaxreason.core.errors import JaxreasonError
+from jaxreason.cli.terminal import printable
+from jaxreason.core.errors import ConfigError, JaxreasonError
 
 VERBS = {
     'solve': 'answer a question, or a file of questions, and show the votes',
@@ -20,10 +24,12 @@ VERBS = {
 }
 USER_ERROR = 2
 INTERRUPTED = 130
+NO_READER = 141  # what a shell reports of a program that a broken pipe ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line; returns its exit code: 0 done, 2 a user's mistake, 130 interrupted."""
+    """Runs a command line; returns its exit code: 0 done, 2 a user's mistake, 130 interrupted, 141 nobody reads its output."""
+    _open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ('-h', '--help'):
         print(_help())
@@ -34,22 +40,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] not in VERBS:
         near = difflib.get_close_matches(words[0], VERBS, n=1)
         hint = f'did you mean {near[0]}?' if near else f'verbs are {", ".join(VERBS)}.'
-        print(f'jaxreason: error: unknown verb {words[0]!r}: {hint}', file=sys.stderr)
-        return USER_ERROR
-    parser = argparse.ArgumentParser(prog='jaxreason')
-    module = importlib.import_module(f'jaxreason.cli.{words[0]}')
-    module.add_parser(parser.add_subparsers(dest='verb'))
+        return _mistake(f'unknown verb {words[0]!r}: {hint}')
     try:
-        return module.run(parser, words)
+        code = _run(words)
+        sys.stdout.flush()  # here, so that a reader who has left is met below and not when Python ends
+        return code
     except JaxreasonError as error:
-        print(f'jaxreason: error: {error}', file=sys.stderr)
-        return USER_ERROR
+        return _mistake(str(error))
     except KeyboardInterrupt:
         print('jaxreason: interrupted', file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has left
-        sys.stderr.close()
-        return USER_ERROR
+    except BrokenPipeError:  # the reader of our output has left; what is still buffered must not be tried again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are ours: one line, no usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f'{message.rstrip(".")}: see {self.prog} --help.')
+
+
+def _run(words: Sequence[str]) -> int:
+    """Runs a verb."""
+    parser = _Parser(prog='jaxreason')
+    module = importlib.import_module(f'jaxreason.cli.{words[0]}')
+    module.add_parser(parser.add_subparsers(dest='verb'))
+    return module.run(parser, words)
+
+
+def _mistake(message: str) -> int:
+    print(f'jaxreason: error: {printable(message)}', file=sys.stderr)
+    return USER_ERROR
+
+
+def _open_streams() -> None:
+    """Gives a process that was started without standard streams some, and lets no text fail for want of a character."""
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115 - for the life of the process
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
 
 
 def _help() -> str:

@@ -4,13 +4,16 @@ import sys
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
+from jaxreason.cli.terminal import printable
 from jaxreason.core.types import Verdict
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.runner import Finished
 from jaxreason.evaluate.runner import Progress as RunProgress
 
-MARKS = {Verdict.CORRECT.value: '[green]right[/]', Verdict.WRONG.value: '[red]wrong[/]', Verdict.UNJUDGED.value: '[yellow]?[/]'}
+# What a verdict looks like: word and style.
+MARKS = {Verdict.CORRECT: ('right', 'green'), Verdict.WRONG: ('wrong', 'red'), Verdict.UNJUDGED: ('?', 'yellow')}
 
 
 class Display:
@@ -19,7 +22,6 @@ class Display:
     def __init__(self, config: EvaluateConfig, quiet: bool):
         self._quiet = quiet
         self._labels = list(config.strategies)
-        self._width = max(map(len, self._labels))
         self._console = Console(highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn('{task.description}'),
@@ -43,19 +45,22 @@ class Display:
 
     def say(self, line: str) -> None:
         """Prints a line."""
-        self._console.print(line, markup=False)
+        self._console.print(Text(line))
 
     def show(self, progress: RunProgress) -> None:
         """Moves the bar, and prints a row if a question was finished."""
         rate = f'{progress.tokens / progress.seconds:.0f} tokens/s' if progress.seconds > 1 else ''
         self._bar.update(self._task, completed=progress.done, total=progress.total, rate=rate)
         if progress.finished and not self._quiet:
-            self._console.print(self._row(progress, progress.finished, rate), markup=True)
+            self._console.print(self._row(progress, progress.finished, rate))
 
-    def _row(self, progress: RunProgress, finished: Finished, rate: str) -> str:
+    def _row(self, progress: RunProgress, finished: Finished, rate: str) -> Text:
         verdicts = {record.strategy: record.blocks[0].verdict for record in finished.records}  # the largest n comes last
         right = sum(c.verdict == Verdict.CORRECT for c in finished.pool.candidates)
-        marks = '  '.join(f'{label} {MARKS[verdicts[label]]}' for label in self._labels if label in verdicts)
-        name = finished.pool.question_id[:24].replace('[', '(')
         count = f'{right}/{len(finished.pool.candidates)} right'
-        return f'{progress.done:>4}/{progress.total}  {name:<14} {count:>12}  {marks}  {rate}'
+        name = printable(finished.pool.question_id[:24])
+        row = Text(f'{progress.done:>4}/{progress.total}  {name:<14} {count:>12}')
+        for label in self._labels:
+            if label in verdicts:
+                row.append(f'  {printable(label)} ').append(*MARKS[Verdict(verdicts[label])])
+        return row.append(f'  {rate}')

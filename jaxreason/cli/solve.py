@@ -2,14 +2,15 @@
 
 import argparse
 import dataclasses
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from jaxreason.cli.terminal import printable
 from jaxreason.cli.words import sort_words
 from jaxreason.core.errors import ConfigError, DataError
 from jaxreason.core.records import to_line
 from jaxreason.core.types import Outcome
+from jaxreason.data.jsonl import read_rows
 
 EFFORT = {'low': 4, 'medium': 16, 'high': 64}
 FLAGS = ('file', 'effort', 'json')
@@ -24,7 +25,7 @@ def add_parser(subparsers) -> None:
         'text that looks like name=value goes after --.',
     )
     parser.add_argument('question', nargs='*', help='text of a question')
-    parser.add_argument('--file', type=Path, help='questions from a file: one a line, or JSON Lines with a field "question"')
+    parser.add_argument('--file', type=Path, help='file of questions: one a line, or .jsonl with a field "question"')
     parser.add_argument('--effort', choices=EFFORT, help='solutions per question: 4, 16 or 64')
     parser.add_argument('--json', action='store_true', help='print one JSON object a question')
 
@@ -74,47 +75,56 @@ def _solve(config, questions: Sequence[str], show: Callable[[Outcome], None]) ->
 def _print(outcome: Outcome) -> None:
     """One outcome for people: the answer, how the votes fell, a solution that gives it, what it cost."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from jaxreason.data.answers import answer_key
 
     console = Console(highlight=False)
-    console.print(f'[bold]{escape(outcome.question.text)}[/]')
+    console.print(Text(printable(outcome.question.text, keep='\n'), style='bold'))
     chosen = next((c for c in outcome.candidates if outcome.answer is not None and c.answer == outcome.answer), None)
     if chosen is not None:
-        console.print(escape(chosen.text.strip()), style='dim')
+        console.print(Text(printable(chosen.text.strip(), keep='\n'), style='dim'))
     table = Table('answer', 'weight', 'solutions', box=None)
     for answer, weight in outcome.votes[:8]:
         solutions = sum(c.answer is not None and answer_key(c.answer) == answer_key(answer) for c in outcome.candidates)
-        table.add_row(escape(answer), f'{weight:.4g}', f'{solutions} of {len(outcome.candidates)}')
+        table.add_row(Text(printable(answer)), f'{weight:.4g}', f'{solutions} of {len(outcome.candidates)}')
     silent = sum(c.answer is None for c in outcome.candidates)
     if silent:
         table.add_row('(names no answer)', '', f'{silent} of {len(outcome.candidates)}')
     console.print(table)
-    answer = '(no candidate names an answer)' if outcome.answer is None else escape(outcome.answer)
+    answer = '(no candidate names an answer)' if outcome.answer is None else printable(outcome.answer)
     cost = outcome.cost
-    console.print(f'[bold]answer: {answer}[/]   {cost.new_tokens} tokens, {cost.flops / 1e9:.1f} GFLOPs\n')
+    console.print(Text(f'answer: {answer}', style='bold').append(f'   {cost.new_tokens} tokens', style='not bold'), end='')
+    console.print(f', {cost.flops / 1e9:.1f} GFLOPs\n')
 
 
 def _print_json(outcome: Outcome) -> None:
     """One outcome as a line of JSON."""
-    print(to_line({**dataclasses.asdict(outcome), 'cost': outcome.cost._asdict()}))
+    fields = dataclasses.asdict(outcome)
+    for part, cost in zip([fields, *fields['candidates']], [outcome.cost, *(c.cost for c in outcome.candidates)], strict=True):
+        part['cost'] = cost._asdict()  # by name: a tuple of nine numbers says nothing
+    print(to_line(fields), flush=True)
 
 
 def _read(path: Path) -> list[str]:
+    """The questions of a file: the field `question` of JSON Lines, else a line each."""
+    if path.suffix == '.jsonl':
+        return [_question(row, f'{path}, line {number}') for number, row in read_rows(path)]
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f'{path}: cannot be read as text: {error}.') from error
-    questions = []
-    for number, line in enumerate(filter(str.strip, lines), 1):
-        if line.lstrip().startswith('{'):
-            try:
-                line = json.loads(line)['question']
-            except (ValueError, KeyError) as error:
-                raise DataError(f'{path}: line {number} is no JSON object with a field "question".') from error
-        questions.append(line)
+        lines = path.read_text(encoding='utf-8').split('\n')
+    except OSError as error:
+        raise DataError(f'{path}: cannot be read ({error.strerror}); give a file of questions.') from error
+    except UnicodeDecodeError as error:
+        raise DataError(f'{path}: byte {error.start} is not UTF-8; save the file as UTF-8.') from error
+    questions = [line.strip() for line in lines if line.strip()]
     if not questions:
-        raise DataError(f'{path}: no questions in it.')
+        raise DataError(f'{path}: expected a question a line, the file has none.')
     return questions
+
+
+def _question(row: Mapping[str, object], where: str) -> str:
+    text = row.get('question')
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f'{where}: expected a field "question" with text; mend the line.')
+    return text

@@ -37,6 +37,7 @@ class DataSpec:
             that `prepare` has written to `data_dir`.
         split: which part of a named set; part of the address of generated problems.
         fields: for a `.jsonl` file with names of its own: ours (question, answer, id, level, subject, solution) to the file's.
+        levels: only problems whose `level` is one of these; empty for all.
         offset: problems to pass over, after shuffling.
         limit: at most so many; generated problems need it.
         shuffle: into an order that depends on `seed` and the ids alone.
@@ -48,6 +49,7 @@ class DataSpec:
     source: str = 'basic'
     split: str = 'test'
     fields: dict[str, str] | None = None
+    levels: tuple[str, ...] = ()
     offset: int = 0
     limit: int | None = None
     shuffle: bool = False
@@ -62,6 +64,8 @@ class DataSpec:
             raise ConfigError(f'limit must be at least 1 problem, got {self.limit}.')
         if self.fields is not None and not self.source.endswith('.jsonl'):
             raise ConfigError(f'fields must be left out unless source is a .jsonl file, source is {self.source!r}.')
+        if self.levels and self.source.startswith('procedural:'):
+            raise ConfigError(f'levels must be left out for generated problems: {self.source} names their difficulty.')
         if self.source.startswith('procedural:') and self.limit is None:
             raise ConfigError(f'limit must be set: {self.source} is endless.')
 
@@ -81,12 +85,13 @@ def load_problems(source: DataSpec | str, **options: Any) -> list[Problem]:
         DataError: a file is missing or damaged, or no problem is left.
     """
     spec = dataclasses.replace(source, **options) if isinstance(source, DataSpec) else DataSpec(source=source, **options)
-    problems = _all_problems(spec)
+    problems = [problem for problem in _all_problems(spec) if not spec.levels or problem.level in spec.levels]
     if spec.shuffle:
         problems.sort(key=lambda problem: hashlib.sha256(f'{spec.seed}/{problem.id}'.encode()).digest())
     chosen = problems[spec.offset :] if spec.limit is None else problems[spec.offset : spec.offset + spec.limit]
     if not chosen:
-        raise DataError(f'{spec.source}: offset is {spec.offset}, there are {len(problems)} problems; choose a smaller offset.')
+        kept = f'{len(problems)} problems' + (f' of levels {", ".join(spec.levels)}' if spec.levels else '')
+        raise DataError(f'{spec.source}: offset is {spec.offset}, there are {kept}; choose a smaller offset or other levels.')
     return chosen
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxreason.core.errors import TokenizerError
-from jaxreason.data.vocabulary import Definition, SpacePrefix, Special, Spelling, check_ids, end_ids, piece_bytes
+from jaxreason.data.vocabulary import END_PIECES, Definition, SpacePrefix, Special, Spelling, check_ids, end_ids, piece_bytes
 
 if TYPE_CHECKING:
     import tokenizers
@@ -41,7 +41,7 @@ def read_folder(folder: Path) -> Definition:
     added = _added(data, source)
     vocabulary = model['vocab']
     rows = check_ids([*vocabulary.items(), *((piece, entry['id']) for piece, entry in added.items())])
-    backend = _backend(text, source)
+    backend = _backend(json.dumps(data), source)
     for piece, entry in added.items():
         if backend.token_to_id(piece) != entry['id']:
             raise TokenizerError(
@@ -140,6 +140,8 @@ def _added(data: dict, source: Path) -> dict[str, dict]:
             raise TokenizerError(f'{source}: added token {entry["content"][:40]!r} lacks id or special; copy the file again.')
         if entry.get('single_word') and entry['special']:
             raise TokenizerError(f'{source}: special token {entry["content"][:40]!r} asks for single_word, not supported.')
+        # Ends of turns are control whatever the file says, or text could write them.
+        entry['special'] = entry['special'] or entry['content'] in END_PIECES
         if added.setdefault(entry['content'], entry) is not entry:
             raise TokenizerError(f'{source}: added token {entry["content"][:40]!r} is there twice; remove one.')
     return added

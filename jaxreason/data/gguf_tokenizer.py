@@ -5,6 +5,7 @@ by `tokenizer.ggml.pre`, one regular expression (or two) a family. `llama` is Se
 is the one whose union has the best score; ranks follow from the scores.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -129,10 +130,17 @@ def _texts(metadata: Mapping[str, object], key: str) -> list[str]:
     return list(values)
 
 
+def _numbers(metadata: Mapping[str, object], key: str) -> list[float]:
+    values = metadata.get(key)
+    if not isinstance(values, Sequence) or not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        raise TokenizerError(f'GGUF tokenizer: expected {key} to be an array of numbers, got {type(values).__name__}.')
+    return list(values)
+
+
 def _kinds(metadata: Mapping[str, object], pieces: Sequence[str]) -> list[int]:
     """The kind of each piece. Ends of turns are control whatever the file says, or text could write them."""
     given = metadata.get('tokenizer.ggml.token_type')
-    kinds = [NORMAL] * len(pieces) if given is None else [int(kind) for kind in given]  # type: ignore[attr-defined]
+    kinds = [NORMAL] * len(pieces) if given is None else [int(kind) for kind in _numbers(metadata, 'tokenizer.ggml.token_type')]
     if len(kinds) != len(pieces):
         raise TokenizerError(f'GGUF tokenizer: {len(pieces)} tokens but {len(kinds)} token types; the file is damaged.')
     control = {_id(metadata, name) for name in ('bos', 'eos', 'eot', 'eom')}
@@ -146,7 +154,11 @@ def _id(metadata: Mapping[str, object], name: str) -> int | None:
     value = metadata.get(f'tokenizer.ggml.{name}_token_id')
     if value is None:
         return None
-    index = int(value)  # type: ignore[call-overload]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TokenizerError(
+            f'GGUF tokenizer: tokenizer.ggml.{name}_token_id is {value!r}, expected an id; the file is damaged.'
+        )
+    index = value
     # Converters write 2^32 - 1 for "none".
     return None if index in (-1, 0xFFFFFFFF) else index
 
@@ -201,15 +213,15 @@ def _sentencepiece(
 ) -> 'tokenizers.Tokenizer':
     from tokenizers import Tokenizer, models, normalizers
 
-    scores = metadata.get('tokenizer.ggml.scores')
-    if not isinstance(scores, Sequence) or len(scores) != len(pieces):
+    scores = _numbers(metadata, 'tokenizer.ggml.scores')
+    if len(scores) != len(pieces):
         raise TokenizerError(f'GGUF tokenizer: expected one score for each of {len(pieces)} tokens; the file is damaged.')
     mergeable = {piece: index for index, piece in enumerate(pieces) if kinds[index] in (NORMAL, USER_DEFINED)}
     ranked = []
     for piece, index in mergeable.items():
         splits = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
         pairs = [(mergeable[a], mergeable[b]) for a, b in splits if a in mergeable and b in mergeable]
-        ranked += [(-float(scores[index]), index, a, b) for a, b in pairs]
+        ranked += [(-scores[index], index, a, b) for a, b in pairs]
     ranked.sort()
     vocabulary = {piece: index for index, piece in enumerate(pieces) if kinds[index] in (NORMAL, USER_DEFINED, BYTE, UNKNOWN)}
     backend = Tokenizer(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.config import Kinds
 from jaxreason.core.keys import check_seed
+from jaxreason.core.protocols import Verifier
 from jaxreason.data.datasets import DataSpec
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.sampler import SamplerSettings
@@ -15,6 +16,7 @@ from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.catalog import STRATEGIES
 from jaxreason.search.strategy import Parallel, Strategy
 
+MOST_SOLUTIONS = 2**16
 NamedStrategy = Annotated[Strategy, Kinds(lambda: STRATEGIES)]
 
 
@@ -70,18 +72,14 @@ class EvaluateConfig:
             check_seed(seed)
         if any(n < 1 for n in self.n):
             raise ValueError(f'n must be at least 1 solution per answer, got {list(self.n)}.')
-        for label, strategy in self.pooled.items():
-            if not self.ns(strategy):
-                raise ValueError(f'n: strategies.{label} samples {strategy.n} solutions, n must name a number up to that.')
+        for label, pooled in self.pooled.items():
+            if not self.ns(pooled):
+                raise ValueError(f'n: strategies.{label} samples {pooled.n} solutions, n must name a number up to that.')
         if not 1 <= self.grading_workers <= 64:
             raise ValueError(f'grading_workers must be in [1, 64], got {self.grading_workers}.')
-        verifiers = {name: VERIFIERS[name]() for name in VERIFIERS}
         for label, strategy in self.strategies.items():
             for budget in self.budgets:
-                try:
-                    strategy.check(verifiers, self.sampler.stats, budget)
-                except ValueError as error:
-                    raise ValueError(f'strategies.{label}: {error} Verifiers by name: {", ".join(VERIFIERS)}.') from error
+                _check_strategy(f'strategies.{label}', strategy, self.sampler, budget)
 
     @property
     def pooled(self) -> Mapping[str, Parallel]:
@@ -116,4 +114,15 @@ class SolveConfig:
 
     def __post_init__(self):
         check_seed(self.seed)
-        self.strategy.check({name: kind() for name, kind in VERIFIERS.items()}, self.sampler.stats, self.budget)
+        _check_strategy('strategy', self.strategy, self.sampler, self.budget)
+
+
+def _check_strategy(where: str, strategy: Strategy, sampler: SamplerSettings, budget: Budget) -> None:
+    """Refuses a strategy that could not run, or whose rows no memory would hold."""
+    if strategy.generations > MOST_SOLUTIONS:
+        raise ValueError(f'{where}: n must be at most {MOST_SOLUTIONS:,} solutions per question, got {strategy.generations:,}.')
+    verifiers: dict[str | None, Verifier] = {name: kind() for name, kind in VERIFIERS.items()}
+    try:
+        strategy.check(verifiers, sampler.stats, budget)
+    except ValueError as error:
+        raise ValueError(f'{where}: {error} Verifiers by name: {", ".join(VERIFIERS)}.') from error

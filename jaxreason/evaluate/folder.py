@@ -75,7 +75,7 @@ class RunFolder:
         for was, is_now in itertools.zip_longest(before, now, fillvalue=''):
             if was != is_now:
                 raise RunError(
-                    f'{self.path}: made by another configuration, "{was.strip()}" and not "{is_now.strip()}"; use another --out.'
+                    f'{self.path}: made by another configuration ("{was.strip()}", now "{is_now.strip()}"); use another --out.'
                 )
 
     def check_environment(self, environment: Mapping[str, Any], pinned: Iterable[str]) -> None:

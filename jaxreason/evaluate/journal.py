@@ -94,7 +94,7 @@ class Journal:
         if self._entries.setdefault(key, entry) != entry:
             first, second = to_line(self._entries[key]), to_line(entry)
             at = max(0, len(os.path.commonprefix([first, second])) - 20)
+            contents = f'...{first[at : at + 80]}... and ...{second[at : at + 80]}...'
             raise RunError(
-                f'{self.path}:{number}: {key!r} has two contents, ...{first[at : at + 80]}... and ...{second[at : at + 80]}...; '
-                'two runs wrote here: start in a new folder.'
+                f'{self.path}:{number}: {key!r} has two contents, {contents}; two runs wrote here: start in a new folder.'
             )

@@ -8,14 +8,14 @@ strategy searching by itself, under a budget or because its samples depend on ea
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.records import Block, Pool, PoolCandidate, Record, cost_fields, cost_from
-from jaxreason.core.requests import Extend, Score, Search, Start
-from jaxreason.core.types import Candidate, Finish, Outcome, Problem, Verdict
+from jaxreason.core.requests import Extend, Request, Score, Start
+from jaxreason.core.types import Candidate, Finish, Outcome, Problem, Question, Verdict
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.search.drive import Task
 from jaxreason.search.strategy import Strategy, candidate
@@ -81,15 +81,15 @@ def task_of(config: EvaluateConfig, unit: Unit) -> Task:
     """The search of a unit."""
     question = unit.problem.question
     if unit.label is not None:
-        search: Any = config.strategies[unit.label].search(question, unit.budget)
+        search = config.strategies[unit.label].search(question, unit.budget)
     else:
         largest = max(strategy.n for strategy in config.pooled.values())
-        judges = dict.fromkeys(name for strategy in config.pooled.values() for name in strategy.judges)
+        judges = dict.fromkeys(str(name) for strategy in config.pooled.values() for name in strategy.judges)
         search = _sample(question, largest, tuple(judges))
     return Task(question, search, unit.budget, unit.seed)
 
 
-def _sample(question, copies: int, judges: Sequence[str]) -> Search:
+def _sample(question: Question, copies: int, judges: Sequence[str]) -> Generator[Request, Any, Any]:
     """Samples a pool and has every verifier score it."""
     rows, prompt = yield Start(question, copies=copies)
     rows, _ = yield Extend(rows)
@@ -150,18 +150,25 @@ def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], s
 
 def records_of(config: EvaluateConfig, unit: Unit, pool: Pool) -> Iterator[Record]:
     """What every strategy made of a unit, at every n."""
-    common = {'question_id': unit.problem.id, 'seed': unit.seed, 'pool': unit.pool, 'budget': unit.budget.limits}
+    common: dict[str, Any] = {
+        'question_id': unit.problem.id,
+        'seed': unit.seed,
+        'pool': unit.pool,
+        'budget': unit.budget.limits,
+    }
     if unit.label is not None:
+        assert pool.chosen is not None, 'a strategy that searched by itself wrote down its choice'
         cost = total([cost_from(pool.cost), *(cost_from(c.cost) for c in pool.candidates)])
         block = _block(pool.chosen['answer'], pool.candidates, cost)
-        votes = tuple((answer, weight) for answer, weight in pool.chosen['votes'])
+        chosen = tuple((answer, weight) for answer, weight in pool.chosen['votes'])
         n = config.strategies[unit.label].generations
-        yield Record(strategy=unit.label, n=n, blocks=(block,), votes=votes, **common)
+        yield Record(strategy=unit.label, n=n, blocks=(block,), votes=chosen, **common)
         return
     for label, strategy in config.pooled.items():
         candidates = [_candidate(c, strategy.judges) for c in pool.candidates[: strategy.n]]
         for n in config.ns(strategy):
-            blocks, votes = [], ()
+            blocks: list[Block] = []
+            votes: tuple[tuple[str, float], ...] = ()
             for first in range(0, len(candidates) - n + 1, n):
                 choice = strategy.choose(candidates[first : first + n])
                 part = pool.candidates[first : first + n]

@@ -7,6 +7,7 @@ with one dict per layer; a Python loop: made for decoding, where a scan copies t
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,7 @@ class Block(nn.Module):
         return x_bcd + (norm('mlp_post_norm', y_bcd) if config.post_norms else y_bcd), cache
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def init_parameters(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     """Draws parameters, stacked over layers.
 
@@ -50,7 +52,7 @@ def init_parameters(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     Returns:
         `embedding` [v, d], `layers` (every weight [l, ...]), `final_norm`, and `head` [v, d] unless it is tied.
     """
-    embedding_key, head_key, layers_key = jax.random.split(key, 3)
+    embedding_key, layers_key, norm_key, head_key = jax.random.split(key, 4)
     x_bcd = jnp.zeros((1, 1, config.width), jnp.float32)
     frame = _frames(config, jnp.zeros((1, 1), jnp.int32), None)[0]
 
@@ -65,7 +67,7 @@ def init_parameters(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     params = {
         'embedding': init_table(embedding_key),
         'layers': jax.vmap(init_layer)(jax.random.split(layers_key, config.num_layers)),
-        'final_norm': RMSNorm(config, config.width).init(head_key, x_bcd)['params'],
+        'final_norm': RMSNorm(config, config.width).init(norm_key, x_bcd)['params'],
     }
     if not config.tied_head:
         params['head'] = init_table(head_key)

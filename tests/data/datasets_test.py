@@ -209,3 +209,13 @@ def test_all_of_math_is_read():
     problems = load_problems(str(SHARED / 'math_minus500.jsonl'))
     assert len(problems) == 4500 and {problem.level for problem in problems} >= {'1', '2', '3', '4', '5'}
     assert dataclasses.replace(problems[0], id='') != dataclasses.replace(problems[1], id='')
+
+
+def test_levels_choose_problems_and_change_none():
+    every = load_problems('basic')
+    easy = load_problems('basic', levels=('1', '2'))
+    assert easy == [problem for problem in every if problem.level in ('1', '2')] and 0 < len(easy) < len(every)
+    with pytest.raises(DataError, match='0 problems of levels 9'):
+        load_problems('basic', levels=('9',))
+    with pytest.raises(ConfigError, match='levels must be left out'):
+        load_problems('procedural:word:1', levels=('1',), limit=3)

@@ -261,6 +261,14 @@ def test_a_folder_may_say_more(tmp_path):
     assert not Tokenizer.from_folder(tmp_path).add_bos
 
 
+def test_ends_of_turns_in_a_folder_are_control_whatever_it_says(tmp_path):
+    data = folder_json()
+    data['added_tokens'][2]['special'] = False
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, data))
+    assert 2 not in tokenizer.encode('a<|im_end|>') and tokenizer.encode('<|im_end|>', special=True) == [2]
+    assert tokenizer.token_bytes(2) == b''
+
+
 def test_special_tokens_swallow_space_as_they_say(tmp_path):
     data = folder_json()
     data['added_tokens'][2]['rstrip'] = data['added_tokens'][1]['lstrip'] = True
@@ -301,6 +309,9 @@ GGUF_DAMAGE = {
     'no token at all': (lambda m: m | {'tokenizer.ggml.tokens': [], 'tokenizer.ggml.token_type': []}, 'empty'),
     'empty token': (lambda m: m | {'tokenizer.ggml.tokens': ['', *m['tokenizer.ggml.tokens'][1:]]}, 'not empty'),
     'token twice': (lambda m: m | {'tokenizer.ggml.tokens': ['!', *m['tokenizer.ggml.tokens'][1:]]}, 'two ids'),
+    'types are text': (lambda m: m | {'tokenizer.ggml.token_type': ['a']}, 'array of numbers'),
+    'types are a number': (lambda m: m | {'tokenizer.ggml.token_type': 1}, 'array of numbers'),
+    'end is text': (lambda m: m | {'tokenizer.ggml.eos_token_id': '2'}, 'expected an id'),
     'types too few': (lambda m: m | {'tokenizer.ggml.token_type': [1]}, 'token types'),
     'no merges': (lambda m: _without(m, 'tokenizer.ggml.merges'), 'merges'),
     'merge of unknown pieces': (lambda m: m | {'tokenizer.ggml.merges': ['qqq zzz']}, 'qqq zzz'),
@@ -334,9 +345,12 @@ def test_ends_of_turns_are_control_whatever_the_file_says():
     assert not {0, 1, 2} & set(tokenizer.encode('<|im_start|>a<|im_end|><|endoftext|>'))
 
 
-def test_scores_must_fit_the_pieces():
-    with pytest.raises(TokenizerError, match='one score'):
-        Tokenizer.from_gguf(family('llama') | {'tokenizer.ggml.scores': [0.0]})
+@pytest.mark.parametrize(
+    'scores, message', [([0.0], 'one score'), (['a'], 'numbers'), ([float('nan')], 'numbers'), (None, 'numbers')]
+)
+def test_scores_must_fit_the_pieces(scores, message):
+    with pytest.raises(TokenizerError, match=message):
+        Tokenizer.from_gguf(family('llama') | {'tokenizer.ggml.scores': scores})
 
 
 def _changed(change) -> dict:

@@ -21,10 +21,14 @@ GOLDEN = Path(__file__).parent / 'golden'
 NAMES = sorted(path.stem for path in GOLDEN.glob('*.npz'))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+# Compiling is most of the time of these tests, and the models are tiny.
+@functools.partial(jax.jit, static_argnums=0, compiler_options={'xla_backend_optimization_level': 0})
 def _run(config, params, tokens, positions, cache):
     hidden, cache = forward(config, params, tokens, positions, cache)
     return lm_logits(config, params, hidden), cache
+
+
+_install = jax.jit(Cache.install)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Golden:
         positions = np.where(np.arange(time) < np.asarray(lengths)[:, None], np.arange(time), -1)
         logits, past = self.run(tokens, positions, Cache.empty(self.config, prompts, 1, 0, time))
         cache = Cache.empty(self.config, prompts, rows_per_slot, prompt_room, row_room)
-        return logits, cache.install(jnp.arange(prompts), past)
+        return logits, _install(cache, jnp.arange(prompts), past)
 
     def decode(self, cache, tokens) -> tuple[np.ndarray, Any]:
         """Logits of given continuations, one token at a time, and the cache that results."""
@@ -80,6 +84,12 @@ def golden(request) -> Golden:
     return Golden.load(request.param)
 
 
+@pytest.fixture(params=['smollm2', 'gemma3'])
+def plain_or_windowed(request) -> Golden:
+    """A model whose layers are all alike, and one with local and global layers, norms and soft caps."""
+    return Golden.load(request.param)
+
+
 @pytest.fixture
 def llama() -> Golden:
     return Golden.load('smollm2')
@@ -87,5 +97,4 @@ def llama() -> Golden:
 
 @pytest.fixture
 def windowed() -> Golden:
-    """A model with layers of two kinds: local with a window, and global."""
     return Golden.load('gemma3')

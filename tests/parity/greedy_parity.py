@@ -39,19 +39,33 @@ def reference(tmp_path_factory):
 
 
 def test_greedy_continuations_agree(reference):
+    """Every token that we chose is the reference's most likely one after the same text: its greedy run is then the same run."""
     import torch
 
     lm = load('smollm2-135m')
     questions = [p.question for p in load_problems('basic', limit=20 - len(OTHERS))]
     questions += [Question(f'other-{i}', text) for i, text in enumerate(OTHERS)]
-    sampler = Sampler(lm, temperature=0, max_tokens=NUM_TOKENS, num_rows=4, rows_per_slot=1, prompt=PROMPT)
-    outcomes = Greedy().solve(questions, sampler)
+    sampler = Sampler(lm, temperature=0, max_tokens=NUM_TOKENS, num_rows=16, rows_per_slot=1, prompt=PROMPT)
     agreed = 0
-    for question, outcome in zip(questions, outcomes, strict=True):
-        prompt = torch.tensor([PROMPT.encode(lm.tokenizer, question.text)])
+    for outcome in Greedy().solve(questions, sampler):
+        prompt = PROMPT.encode(lm.tokenizer, outcome.question.text)
+        tokens = outcome.candidates[0].tokens
         with torch.no_grad():
-            whole = reference.generate(prompt, max_new_tokens=NUM_TOKENS, do_sample=False, eos_token_id=list(lm.eos_ids))
-        expected = tuple(whole[0, prompt.shape[1] :].tolist())
-        assert outcome.candidates[0].tokens == expected, question.id
-        agreed += len(expected)
+            logits = reference(torch.tensor([[*prompt, *tokens]])).logits[0, len(prompt) - 1 : -1]
+        assert tokens == tuple(logits.argmax(dim=-1).tolist()), outcome.question.id
+        assert len(tokens) == NUM_TOKENS or tokens[-1] in lm.eos_ids
+        agreed += len(tokens)
     print(f'\n20 prompts, {agreed} greedy tokens, all equal')
+
+
+def test_one_continuation_agrees_with_the_reference_s_own_generation(reference):
+    import torch
+
+    lm = load('smollm2-135m')
+    question = Question('sky', OTHERS[0])
+    sampler = Sampler(lm, temperature=0, max_tokens=NUM_TOKENS, num_rows=1, rows_per_slot=1, prompt=PROMPT)
+    prompt = torch.tensor([PROMPT.encode(lm.tokenizer, question.text)])
+    with torch.no_grad():
+        whole = reference.generate(prompt, max_new_tokens=NUM_TOKENS, do_sample=False, eos_token_id=list(lm.eos_ids))
+    (outcome,) = Greedy().solve([question], sampler)
+    assert outcome.candidates[0].tokens == tuple(whole[0, prompt.shape[1] :].tolist())

@@ -1,0 +1,118 @@
+"""The dry run: what it says is what the run then does, and it touches nothing."""
+
+import json
+import shutil
+
+import jax
+import pytest
+
+from jaxreason.core.architecture import ModelConfig
+from jaxreason.core.errors import ConfigError, TokenizerError, WeightsError
+from jaxreason.core.records import cost_from, pool_from
+from jaxreason.data.datasets import load_problems
+from jaxreason.evaluate.dry_run import describe, most_flops
+from jaxreason.evaluate.runner import evaluate
+from jaxreason.evaluate.units import units_of
+from jaxreason.models.cache import Cache
+from jaxreason.models.folder import open_weights, read_checkpoint
+from jaxreason.models.safetensors_file import SafetensorsFile
+from tests.evaluate.tiny_world import read_config
+
+
+@pytest.fixture
+def model(world) -> ModelConfig:
+    return open_weights(world.parent / 'model').config
+
+
+def test_it_says_what_the_run_is(world):
+    text = describe(read_config(world))
+    for words in (
+        '6 of ',
+        '2 seeds: 24 units',
+        '20,576 parameters, context of 256',
+        '7 to 7 tokens, median 7',
+        '4 rows in 2 slots of 2',
+        '64 prompt tokens a slot and 64 new',
+    ):
+        assert words in text, text
+    assert not any(line != line.rstrip() for line in text.splitlines())
+
+
+def test_memory_is_that_of_the_arrays(world, model):
+    text = describe(read_config(world, 'sampler.num_rows=8'))
+    params = read_checkpoint(world.parent / 'model').parameters
+    cache = jax.eval_shape(lambda: Cache.empty(model, 4, 2, 64, 64))
+    num_bytes = sum(
+        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((cache.prompt_k, cache.prompt_v, cache.k, cache.v))
+    )
+    for value in (sum(leaf.nbytes for leaf in jax.tree.leaves(params)), num_bytes, 8 * model.vocab_size * 4):
+        assert f'{value / 1000:#.3g}'.rstrip('.') + ' kB' in text, (value, text)
+
+
+def test_half_the_bytes_in_bfloat16(world, model):
+    assert f'{2 * model.num_parameters / 1000:#.3g}'.rstrip('.') + ' kB parameters in bfloat16' in describe(
+        read_config(world, 'model.dtype=bfloat16')
+    )
+
+
+def test_flops_are_an_upper_bound_that_long_solutions_reach(world, model, tmp_path):
+    config = read_config(world, 'seeds=[0]', 'budgets=[{}, {tokens: 12}, {flops: 500000}]')
+    evaluate(config, tmp_path / 'run')
+    spent = {}
+    for path in (tmp_path / 'run/pools').iterdir():
+        for line in path.read_text().splitlines():
+            pool = pool_from(json.loads(line))
+            costs = [pool.cost, *(cost for c in pool.candidates for cost in (c.cost, *c.verified.values()))]
+            is_full = all(len(c.tokens) == config.sampler.max_tokens for c in pool.candidates) and pool.candidates
+            spent[pool.pool, pool.question_id] = (sum(cost_from(cost).flops for cost in costs), is_full)
+    units = units_of(config, load_problems(config.data))
+    reached = 0
+    for unit in units:
+        flops, is_full = spent[unit.pool, unit.problem.id]
+        bound = most_flops(config, unit, model, 7)
+        assert flops <= bound, unit
+        if is_full and not unit.budget.limits:
+            assert flops == bound
+            reached += 1
+    assert reached > 0 and len(units) == len(spent)
+
+
+def test_totals_add_up(world, model):
+    config = read_config(world)
+    total = sum(most_flops(config, unit, model, 7) for unit in units_of(config, load_problems(config.data)))
+    assert f'{total / 1e6:#.3g}'.rstrip('.') + ' MFLOPs for the whole run' in describe(config)
+
+
+def test_no_tensor_is_read_and_nothing_is_written(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(SafetensorsFile, 'tensor', None)
+    monkeypatch.setattr(jax, 'devices', None)
+    monkeypatch.chdir(tmp_path)
+    describe(read_config(world))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_preset_that_is_not_there_is_not_fetched(world, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    text = describe(read_config(world, 'model.source=smollm2-135m'))
+    assert 'jaxreason weights fetch smollm2-135m' in text and '24 units' in text and '92.9 MB' in text
+    assert 'parameters' not in text and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('override', 'error'),
+    [('sampler.max_tokens=250', ConfigError), ('model.source=nowhere/at/all', WeightsError)],
+)
+def test_it_refuses_what_the_run_would_refuse(world, override, error, tmp_path):
+    config = read_config(world, override)
+    with pytest.raises(error) as dry:
+        describe(config)
+    with pytest.raises(error) as wet:
+        evaluate(config, tmp_path / 'run')
+    assert str(dry.value) == str(wet.value)
+
+
+def test_a_model_without_a_tokenizer_is_refused(world, tmp_path):
+    shutil.copytree(world.parent / 'model', tmp_path / 'model')
+    (tmp_path / 'model/tokenizer.json').unlink()
+    with pytest.raises(TokenizerError, match='no tokenizer'):
+        describe(read_config(world, f'model.source={json.dumps(str(tmp_path / "model"))}'))

@@ -1,0 +1,66 @@
+"""A process that is killed, not asked: what it had finished counts, and the rerun ends in the same bytes."""
+
+import random
+import signal
+
+import pytest
+
+from jaxreason.evaluate.runner import JOURNAL
+from tests.evaluate import command
+
+# One step a call, so that there is time to be killed in.
+SLOWLY = ('sampler.chunk=1', 'sampler.max_tokens=40', 'strategies.majority.n=8')
+UNITS = 24
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(world, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp('uninterrupted') / 'run'
+    done = command.run('evaluate', world, *SLOWLY, '--out', out, '--quiet', cache=cache)
+    assert done.returncode == 0, done.stderr
+    return command.results(out)
+
+
+def kill_after(world, cache, out, units):
+    """Kills a run as soon as so many units are in its journal; returns the journal that it leaves."""
+    with command.start('evaluate', world, *SLOWLY, '--out', out, cache=cache) as process:
+        command.signal_when(process, signal.SIGKILL, lambda: command.num_lines(out / JOURNAL) >= units)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / 'records.jsonl').exists()
+    return (out / JOURNAL).read_bytes()
+
+
+def test_a_killed_run_is_resumed_where_it_stood(world, cache, uninterrupted, tmp_path):
+    out = tmp_path / 'run'
+    left = kill_after(world, cache, out, 5)
+    assert 5 <= left.count(b'\n') < UNITS
+    again = command.run('evaluate', world, *SLOWLY, '--out', out, cache=cache)
+    assert again.returncode == 0, again.stderr
+    missing = UNITS - left.count(b'\n')
+    assert f'{missing} of {UNITS} units to do' in again.stdout
+    assert command.results(out) == uninterrupted
+    journal = (out / JOURNAL).read_bytes()
+    assert journal.startswith(left[: left.rfind(b'\n') + 1]) and journal.count(b'\n') == UNITS
+
+
+@pytest.mark.slow
+def test_three_kills_anywhere_change_nothing(world, cache, uninterrupted, tmp_path):
+    out = tmp_path / 'run'
+    done = 0
+    for units in sorted(random.Random(0).sample(range(1, UNITS - 4), 3)):
+        left = kill_after(world, cache, out, max(units, done + 1))
+        done = left.count(b'\n')
+    assert command.run('evaluate', world, *SLOWLY, '--out', out, '--quiet', cache=cache).returncode == 0
+    assert command.results(out) == uninterrupted
+    assert command.num_lines(out / JOURNAL) == UNITS
+
+
+@pytest.mark.slow
+def test_a_kill_before_the_first_unit_changes_nothing(world, cache, uninterrupted, tmp_path):
+    out = tmp_path / 'run'
+    with command.start('evaluate', world, *SLOWLY, '--out', out, cache=cache) as process:
+        command.signal_when(process, signal.SIGKILL, (out / 'config.yaml').exists)
+        process.communicate()
+    assert command.run('evaluate', world, *SLOWLY, '--out', out, '--quiet', cache=cache).returncode == 0
+    assert command.results(out) == uninterrupted

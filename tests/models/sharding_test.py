@@ -1,0 +1,107 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+from jaxreason.core.architecture import ModelConfig
+from jaxreason.core.errors import ConfigError
+from jaxreason.models.cache import Cache
+from jaxreason.models.heads import lm_logits
+from jaxreason.models.sharding import SERVING, TRAINING, cache_shardings, parameter_shardings, sharding
+from jaxreason.models.transformer import forward, init_parameters, unstack_layers
+
+CONFIG = ModelConfig(
+    vocab_size=64,
+    num_layers=2,
+    width=16,
+    mlp_width=32,
+    num_heads=8,
+    num_kv_heads=4,
+    head_width=8,
+    max_positions=64,
+    qk_norm=True,
+    qkv_bias=True,
+    output_bias=True,
+    mlp_bias=True,
+    post_norms=True,
+)
+
+
+def mesh_of(data: int, model: int):
+    if len(jax.devices()) < data * model:
+        pytest.skip('needs eight devices: XLA_FLAGS=--xla_force_host_platform_device_count=8')
+    return jax.make_mesh((data, model), ('data', 'model'), (AxisType.Auto, AxisType.Auto))
+
+
+@pytest.fixture(scope='module')
+def params():
+    return init_parameters(CONFIG, jax.random.key(0))
+
+
+@pytest.mark.parametrize('rules', [SERVING, TRAINING])
+@pytest.mark.parametrize('layout', ['stacked', 'unstacked'])
+def test_sharded_logits_equal_unsharded(params, rules, layout):
+    mesh = mesh_of(2, 4)
+    params = params if layout == 'stacked' else unstack_layers(params)
+    tokens = jax.random.randint(jax.random.key(1), (4, 8), 0, CONFIG.vocab_size)
+    positions = jnp.broadcast_to(jnp.arange(8), tokens.shape)
+
+    @jax.jit
+    def logits(params, tokens, positions):
+        return lm_logits(CONFIG, params, forward(CONFIG, params, tokens, positions)[0])
+
+    whole = logits(params, tokens, positions)
+    placed = jax.device_put(params, parameter_shardings(CONFIG, params, mesh, rules))
+    rows = jax.device_put((tokens, positions), sharding('tokens', ('rows', 'time'), tokens.shape, mesh, rules))
+    split = logits(placed, *rows)
+    assert len(split.sharding.device_set) == 8
+    assert placed['embedding'].addressable_shards[0].data.shape == (16, 16 if rules is SERVING else 8)
+    np.testing.assert_allclose(split, whole, atol=1e-4)
+
+
+def test_sharded_decode_equals_unsharded(params):
+    mesh = mesh_of(2, 4)
+    cache = Cache.empty(CONFIG, 2, 2, 64, 64)
+    cache = dataclasses.replace(
+        cache,
+        prompt_k=tuple(jax.random.normal(jax.random.key(index), x.shape) for index, x in enumerate(cache.prompt_k)),
+        prompt_v=tuple(jax.random.normal(jax.random.key(9 + index), x.shape) for index, x in enumerate(cache.prompt_v)),
+        prompt_length=jnp.array([5, 9]),
+    )
+    tokens = jnp.array([[3], [4], [5], [6]])
+    step = jax.jit(lambda params, cache: forward(CONFIG, params, tokens, cache.next_position()[:, None], cache))
+    whole, grown = step(params, cache)
+    placed = jax.device_put(params, parameter_shardings(CONFIG, params, mesh))
+    split, split_cache = step(placed, jax.device_put(cache, cache_shardings(cache, mesh)))
+    np.testing.assert_allclose(split, whole, atol=1e-4)
+    np.testing.assert_allclose(split_cache.k[1], grown.k[1], atol=1e-4)
+
+
+def test_the_table_covers_heads_mlp_and_vocabulary(params):
+    specs = jax.tree.map(lambda x: x.spec, parameter_shardings(CONFIG, params, mesh_of(2, 4)))
+    assert specs['embedding'] == PartitionSpec('model', None)
+    attention = specs['layers']['attention']
+    assert attention['q']['kernel'] == PartitionSpec(None, None, 'model', None)
+    assert attention['o']['kernel'] == PartitionSpec(None, 'model', None, None)
+    assert attention['o']['bias'] == PartitionSpec(None, None)
+    assert attention['k']['bias'] == PartitionSpec(None, 'model', None)
+    assert specs['layers']['mlp']['down']['kernel'] == PartitionSpec(None, 'model', None)
+
+
+def test_two_dimensions_on_one_mesh_axis_are_named(params):
+    with pytest.raises(ConfigError, match='vocab and width both land on mesh axis model'):
+        parameter_shardings(CONFIG, params, mesh_of(2, 4), {**SERVING, 'width': 'model'})
+
+
+def test_a_mesh_that_does_not_divide_is_impossible(params):
+    with pytest.raises(ConfigError, match='impossible mesh: model = 8 does not divide kv_heads = 4'):
+        parameter_shardings(CONFIG, params, mesh_of(1, 8))
+
+
+def test_a_mesh_without_the_axis_is_refused(params):
+    mesh = jax.make_mesh((1,), ('data',), (AxisType.Auto,))
+    with pytest.raises(ConfigError, match='split over model, but the mesh has only data'):
+        parameter_shardings(CONFIG, params, mesh)
