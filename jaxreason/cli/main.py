@@ -31,6 +31,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit code: 0 done, 2 a user's mistake, 130 interrupted, 141 nobody reads its output."""
     _open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(words)
+        sys.stdout.flush()  # here, so that a reader who has left is met below and not when Python ends
+        return code
+    except JaxreasonError as error:
+        print(f'jaxreason: error: {printable(str(error))}', file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print('jaxreason: interrupted', file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has left; what is still buffered must not be tried again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
+    except SystemExit as end:  # 0 from argparse after --help; 1 from rich, which meets a broken pipe in this way
+        return NO_READER if end.code else 0
+
+
+def _run(words: Sequence[str]) -> int:
+    """Runs a verb, or what stands in its place."""
     if not words or words[0] in ('-h', '--help'):
         print(_help())
         return 0
@@ -40,39 +59,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] not in VERBS:
         near = difflib.get_close_matches(words[0], VERBS, n=1)
         hint = f'did you mean {near[0]}?' if near else f'verbs are {", ".join(VERBS)}.'
-        return _mistake(f'unknown verb {words[0]!r}: {hint}')
-    try:
-        code = _run(words)
-        sys.stdout.flush()  # here, so that a reader who has left is met below and not when Python ends
-        return code
-    except JaxreasonError as error:
-        return _mistake(str(error))
-    except KeyboardInterrupt:
-        print('jaxreason: interrupted', file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has left; what is still buffered must not be tried again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NO_READER
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are ours: one line, no usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f'{message.rstrip(".")}: see {self.prog} --help.')
-
-
-def _run(words: Sequence[str]) -> int:
-    """Runs a verb."""
-    parser = _Parser(prog='jaxreason')
+        raise ConfigError(f'unknown verb {words[0]!r}: {hint}')
+    parser = _parser(words[0])
     module = importlib.import_module(f'jaxreason.cli.{words[0]}')
     module.add_parser(parser.add_subparsers(dest='verb'))
     return module.run(parser, words)
 
 
-def _mistake(message: str) -> int:
-    print(f'jaxreason: error: {printable(message)}', file=sys.stderr)
-    return USER_ERROR
+def _parser(verb: str) -> argparse.ArgumentParser:
+    """A parser that complains, and has its subparsers complain, as everything else does: in one line, without usage."""
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise ConfigError(f'{message.rstrip(".")}: see jaxreason {verb} --help.')
+
+    return Parser(prog='jaxreason')
 
 
 def _open_streams() -> None:

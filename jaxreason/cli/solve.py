@@ -41,9 +41,13 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     from jaxreason.core import config as config_files
     from jaxreason.evaluate.config import SolveConfig
 
-    # First, so that what the user wrote himself wins.
     effort = [f'strategy.n={EFFORT[args.effort]}'] if args.effort else []
     config = config_files.load(SolveConfig, Path(words.config) if words.config else None, [*effort, *words.overrides])
+    if args.effort and config.strategy.generations != EFFORT[args.effort]:
+        raise ConfigError(
+            f'--effort {args.effort} is {EFFORT[args.effort]} solutions, strategy asks for {config.strategy.generations}: '
+            'leave out one of them.'
+        )
     start_jax()
     _solve(config, questions, _print_json if args.json else _print)
     return 0

@@ -27,6 +27,9 @@ _GEMMA3 = {
     'rope_theta': 1_000_000.0,
     'rope_local_base_freq': 10_000.0,
 }
+# Above any field of a real model; keeps arithmetic on what a file says within range.
+_LARGEST = 2**31
+_MOST_LAYERS = 4096
 _DEFAULT_EPSILON = {'phi3': 1e-5}
 _DEFAULT_WINDOW = {'mistral': 4096, 'gemma2': 4096, 'qwen2': 4096, 'qwen3': 4096}
 
@@ -73,16 +76,16 @@ def _parse(config: Mapping[str, Any]) -> ModelConfig:
         unit_offset_norms=gemma,
         post_norms=gemma,
         qk_norm=family in ('qwen3', 'gemma3_text'),
-        qkv_bias=family == 'qwen2' or bool(config.get('attention_bias', False)),
-        output_bias=family != 'qwen2' and bool(config.get('attention_bias', False)),
-        mlp_bias=bool(config.get('mlp_bias', False)),
-        tied_head=bool(config.get('tie_word_embeddings', gemma)),
+        qkv_bias=family == 'qwen2' or _flag(config, 'attention_bias'),
+        output_bias=family != 'qwen2' and _flag(config, 'attention_bias'),
+        mlp_bias=_flag(config, 'mlp_bias'),
+        tied_head=_flag(config, 'tie_word_embeddings', gemma),
         windows=_windows(config, family, num_layers),
         **_rotary(config, family),
         query_scale=_query_scale(config) if gemma else None,
         attention_softcap=config.get('attn_logit_softcapping', 50.0 if family == 'gemma2' else None) if gemma else None,
         final_softcap=config.get('final_logit_softcapping', 30.0 if family == 'gemma2' else None) if gemma else None,
-        embedding_scale=_square_root(width) if gemma else 1.0,
+        embedding_scale=width**0.5 if gemma else 1.0,
     )
 
 
@@ -90,12 +93,24 @@ def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 
-def _required(config: Mapping[str, Any], name: str) -> Any:
+def _required(config: Mapping[str, Any], name: str) -> int:
     value = config.get(name)
     if value is None:
         raise WeightsError(f'config.json: {name} is missing; add it from the original model.')
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise WeightsError(f'config.json: {name} must be a whole number above 0, got {value!r}.')
+    return _whole(config, name, value)
+
+
+def _whole(config: Mapping[str, Any], name: str, default: int) -> int:
+    value = _or(config.get(name), default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
+        raise WeightsError(f'config.json: {name} must be a whole number in [1, {_LARGEST}], got {value!r}.')
+    return value
+
+
+def _flag(config: Mapping[str, Any], name: str, default: bool = False) -> bool:
+    value = _or(config.get(name), default)
+    if not isinstance(value, bool):
+        raise WeightsError(f'config.json: {name} must be true or false, got {value!r}.')
     return value
 
 
@@ -118,45 +133,41 @@ def _activation(config: Mapping[str, Any], gemma: bool) -> Any:
     # Gemma's files carry both names; its authors trained with the tanh form, which the second name holds.
     name = config.get('hidden_activation', 'gelu_pytorch_tanh') if gemma else config.get('hidden_act', 'silu')
     name = 'gelu_pytorch_tanh' if gemma and name is None else name
-    if name not in _ACTIVATIONS:
+    if not isinstance(name, str) or name not in _ACTIVATIONS:
         raise WeightsError(f'config.json: activation must be one of {", ".join(_ACTIVATIONS)}, got {name!r}.')
     return _ACTIVATIONS[name]
 
 
-def _square_root(width: Any) -> float:
-    return width**0.5
-
-
 def _query_scale(config: Mapping[str, Any]) -> float:
-    scalar = config.get('query_pre_attn_scalar', 256)
-    if isinstance(scalar, bool) or not isinstance(scalar, int | float) or not scalar > 0:
+    scalar = _or(config.get('query_pre_attn_scalar'), 256)
+    if isinstance(scalar, bool) or not isinstance(scalar, int | float) or not 0 < scalar <= _LARGEST:
         raise WeightsError(f'config.json: query_pre_attn_scalar must be a number above 0, got {scalar!r}.')
     return scalar**-0.5
 
 
-def _windows(config: Mapping[str, Any], family: str, num_layers: Any) -> tuple[int, ...]:
+def _windows(config: Mapping[str, Any], family: str, num_layers: int) -> tuple[int, ...]:
     """The window of every layer; the families switch windows on in different ways."""
-    window = config.get('sliding_window', _DEFAULT_WINDOW.get(family))
-    if config.get('use_bidirectional_attention'):
+    if _flag(config, 'use_bidirectional_attention'):
         raise WeightsError('config.json: use_bidirectional_attention is not supported; only causal models are.')
-    if family.startswith('qwen') and not config.get('use_sliding_window', False):
+    window = config.get('sliding_window', _DEFAULT_WINDOW.get(family))
+    if family.startswith('qwen') and not _flag(config, 'use_sliding_window'):
         window = None
-    if family == 'llama' or window is None:
+    if family == 'llama' or window is None or num_layers > _MOST_LAYERS:  # too many layers: said by the config's own check
         return ()
-    if isinstance(num_layers, bool) or not isinstance(num_layers, int) or not 0 < num_layers <= 1024:
-        return ()  # the config's own check names the field
     kinds = config.get('layer_types')
     if family in ('mistral', 'phi3'):
         kinds = ['sliding_attention'] * num_layers
     elif kinds is None and family.startswith('qwen'):
-        first = config.get('max_window_layers', 28)
+        first = _whole(config, 'max_window_layers', 28)
         kinds = ['sliding_attention' if layer >= first else 'full_attention' for layer in range(num_layers)]
     elif kinds is None:
-        every = 2 if family == 'gemma2' else _or(config.get('sliding_window_pattern'), 6)
+        every = 2 if family == 'gemma2' else _whole(config, 'sliding_window_pattern', 6)
         kinds = ['full_attention' if (layer + 1) % every == 0 else 'sliding_attention' for layer in range(num_layers)]
-    unknown = sorted({str(kind) for kind in kinds} - {'sliding_attention', 'full_attention'})
-    if unknown:
-        raise WeightsError(f'config.json: layer_types must be sliding_attention or full_attention, got {unknown[0]!r}.')
+    if not isinstance(kinds, list):
+        raise WeightsError(f'config.json: layer_types must be a list, got {kinds!r}.')
+    for kind in kinds:
+        if kind not in ('sliding_attention', 'full_attention'):
+            raise WeightsError(f'config.json: layer_types must be sliding_attention or full_attention, got {kind!r}.')
     return tuple(window if kind == 'sliding_attention' else 0 for kind in kinds)
 
 
@@ -192,7 +203,9 @@ def _scaling(config: Mapping[str, Any], scaling: Mapping[str, Any], family: str)
     if kind == 'default':
         return None
     original = config.get('original_max_position_embeddings') if family == 'phi3' else None
-    original = _or(original, _or(scaling.get('original_max_position_embeddings'), config.get('max_position_embeddings')))
+    original = _or(original, scaling.get('original_max_position_embeddings'))
+    original = _or(original, 4096 if family == 'phi3' else config.get('max_position_embeddings'))
+    original = _whole({'original_max_position_embeddings': original}, 'original_max_position_embeddings', 0)
     try:
         if kind == 'linear':
             return RopeScaling(kind='linear', factor=scaling['factor'])
@@ -207,15 +220,22 @@ def _scaling(config: Mapping[str, Any], scaling: Mapping[str, Any], family: str)
         if kind == 'longrope':
             return RopeScaling(
                 kind='longrope',
-                factor=_or(scaling.get('factor'), config['max_position_embeddings'] / original),
+                factor=_or(scaling.get('factor'), _required(config, 'max_position_embeddings') / original),
                 original_max_positions=original,
-                short_factor=tuple(scaling['short_factor']),
-                long_factor=tuple(scaling['long_factor']),
+                short_factor=_numbers(scaling, 'short_factor'),
+                long_factor=_numbers(scaling, 'long_factor'),
                 attention_factor=scaling.get('attention_factor'),
             )
     except KeyError as error:
         raise WeightsError(f'config.json: rope scaling {kind} needs {error.args[0]}, which is missing.') from error
     raise WeightsError(f'config.json: rope scaling must be default, linear, llama3 or longrope, got {kind!r}.')
+
+
+def _numbers(scaling: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    values = scaling[name]
+    if not isinstance(values, list):
+        raise WeightsError(f'config.json: rope scaling {name} must be a list of numbers, got {values!r}.')
+    return tuple(values)
 
 
 def render(config: ModelConfig) -> dict[str, Any]:

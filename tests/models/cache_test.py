@@ -62,7 +62,7 @@ def equal(first, second):
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 @pytest.mark.parametrize(('q', 'r'), [(1, 16), (4, 4)])
 def test_room_does_not_change_bits(bits_params, dtype, q, r):
-    config = dataclasses.replace(BITS, matmul_dtype=dtype, num_layers=1)
+    config = dataclasses.replace(BITS, matmul_dtype=dtype, num_layers=1, windows=())
     params = {**bits_params, 'layers': bits_params['layers'][:1]}
     tokens = jnp.arange(q * r) % 97
     hidden = {

@@ -167,10 +167,21 @@ def test_init_parameters_has_the_counted_size(everything):
         tied_head=everything,
         parameter_dtype='bfloat16',
     )
-    params = init_parameters(config, jax.random.key(0))
+    params = jax.eval_shape(lambda key: init_parameters(config, key), jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == config.num_parameters
     matrices = [leaf.size for path, leaf in jax.tree.leaves_with_path(params['layers']) if path[-1].key == 'kernel']
     assert sum(matrices) + params['embedding'].size == config.matmul_parameters
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('bfloat16')}
-    first, second = params['layers']['mlp']['up']['kernel'][:2]
-    assert (np.asarray(first) != np.asarray(second)).any()
+
+
+def test_every_layer_is_drawn_anew():
+    config = ModelConfig(
+        vocab_size=400, num_layers=3, width=64, mlp_width=96, num_heads=4, num_kv_heads=2, head_width=16, max_positions=64
+    )
+    params = init_parameters(config, jax.random.key(0))
+    kernels = params['layers']['mlp']['down']['kernel']
+    assert (np.asarray(kernels[0]) != np.asarray(kernels[1])).all()
+    # Products keep the size of what they are given.
+    assert np.std(kernels) == pytest.approx(96**-0.5, rel=0.05)
+    assert np.std(params['head']) == pytest.approx(64**-0.5, rel=0.05)
+    assert (np.asarray(params['head']) != np.asarray(params['embedding'])).all()

@@ -1,0 +1,43 @@
+"""`jaxreason report`: a page from run folders, or one line."""
+
+import shutil
+
+import pytest
+
+from tests.evaluate.tiny_world import read_config
+
+
+@pytest.fixture(scope='module')
+def finished(world, tmp_path_factory):
+    from jaxreason.evaluate.runner import evaluate
+
+    out = tmp_path_factory.mktemp('runs') / 'one'
+    evaluate(read_config(world, 'data.limit=2', 'seeds=[0]'), out)
+    return out
+
+
+def test_the_page_is_written_beside_the_first_run(finished, command, tmp_path):
+    shutil.copytree(finished, tmp_path / 'one')
+    shutil.copytree(finished, tmp_path / 'two')
+    code, out, err = command('report', 'one', 'two')
+    assert (code, out, err) == (0, 'one/report.html\n', '')
+    page = (tmp_path / 'one/report.html').read_text()
+    assert '<h2>one</h2>' in page and '<h2>two</h2>' in page
+    assert (tmp_path / 'two/metrics.json').read_bytes() == (tmp_path / 'one/metrics.json').read_bytes()
+
+
+def test_out_is_where_it_goes(finished, command, tmp_path):
+    code, out, _ = command('report', finished, '--out', 'new folder/page ü.html')
+    assert code == 0 and out == 'new folder/page ü.html\n' and (tmp_path / 'new folder/page ü.html').stat().st_size > 1000
+
+
+def test_what_is_no_finished_run(finished, refused, tmp_path):
+    assert 'no records.jsonl' in refused('report', tmp_path)
+    assert 'no records.jsonl' in refused('report', 'nowhere')
+    assert 'RUN' in refused('report')
+    shutil.copytree(finished, tmp_path / 'torn')
+    records = tmp_path / 'torn/records.jsonl'
+    records.write_text(records.read_text()[:-20])
+    assert 'records.jsonl:' in refused('report', 'torn')
+    (tmp_path / 'file').write_text('')
+    assert 'cannot be written' in refused('report', finished, '--out', 'file/page.html')

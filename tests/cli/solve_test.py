@@ -1,0 +1,114 @@
+"""`jaxreason solve`: questions in, votes and answers out."""
+
+import json
+
+import pytest
+
+from jaxreason.cli.solve import _print
+from jaxreason.core.cost import Cost
+from jaxreason.core.types import Candidate, Finish, Outcome, Question
+
+MAJORITY = 'strategy={kind: majority, n: 4}'
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_it_prints_question_votes_answer_and_cost(command, tiny):
+    code, out, err = command('solve', '1+1 = ?', *tiny, MAJORITY)
+    assert (code, err) == (0, '')
+    assert out.startswith('1+1 = ?\n') and 'answer: ' in out and 'GFLOPs' in out and ' of 4' in out
+
+
+def test_json_is_one_object_a_question_in_order(command, tiny):
+    code, out, err = command('solve', '1+1 = ?', '2+2 = ?', '--json', *tiny, MAJORITY)
+    found = lines(out)
+    assert (code, err) == (0, '') and [one['question']['text'] for one in found] == ['1+1 = ?', '2+2 = ?']
+    for one in found:
+        assert len(one['candidates']) == 4
+        assert one['answer'] == (one['votes'][0][0] if one['votes'] else None)
+        assert one['cost']['new_tokens'] == sum(c['cost']['new_tokens'] for c in one['candidates']) > 0
+    assert lines(command('solve', '2+2 = ?', '--json', *tiny, MAJORITY)[1]) == found[1:], 'a neighbour changes nothing'
+
+
+def test_the_seed_decides(command, tiny):
+    texts = [command('solve', '1+1 = ?', '--json', *tiny, MAJORITY, f'seed={seed}')[1] for seed in (0, 0, 1)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.parametrize(('effort', 'n'), [('low', 4), ('medium', 16), ('high', 64)])
+def test_effort_is_the_number_of_solutions(command, tiny, effort, n):
+    assert len(lines(command('solve', 'x', '--json', '--effort', effort, *tiny)[1])[0]['candidates']) == n
+    same = command('solve', 'x', '--json', f'--effort={effort}', f'strategy={{kind: majority, n: {n}}}', *tiny)
+    assert len(lines(same[1])[0]['candidates']) == n
+
+
+def test_text_after_the_dashes_is_the_question(command, tiny):
+    out = command('solve', '--json', *tiny, MAJORITY, '--', 'x=1', 'a.yaml', '--file')[1]
+    assert lines(out)[0]['question']['text'] == 'x=1 a.yaml --file'
+
+
+def test_files_hold_a_question_a_line_or_objects(command, tiny, tmp_path):
+    (tmp_path / 'q.txt').write_text('1+1 = ?\r\n\n  a+b.c\n')
+    (tmp_path / 'q.jsonl').write_text('{"question": "1+1 = ?", "id": 7}\n{"question": "a+b.c"}\n')
+    for name in ('q.txt', 'q.jsonl'):
+        found = lines(command('solve', '--file', name, '--json', *tiny, MAJORITY)[1])
+        assert [one['question']['text'] for one in found] == ['1+1 = ?', 'a+b.c']
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('q.txt', b'', 'has none'),
+        ('q.txt', b'\n \n', 'has none'),
+        ('q.txt', b'a\n\xff', 'not UTF-8'),
+        ('q.jsonl', b'', 'empty'),
+        ('q.jsonl', b'{"question": "1"}\n\n{"question": 5}\n', 'line 3'),
+        ('q.jsonl', b'{"text": "1"}\n', 'line 1'),
+        ('q.jsonl', b'{"question": "1"\n', 'line 1'),
+    ],
+)
+def test_files_without_questions_are_refused(refused, tiny, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    error = refused('solve', '--file', name, *tiny)
+    assert name in error and message in error
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        ([], 'needs a question'),
+        (['--file', 'nothing.txt'], 'nothing.txt'),
+        (['x', 'strategy.m=2'], 'unknown key'),
+        (['x', 'strategy={kind: greedy}', '--effort', 'low'], '4 solutions, strategy asks for 1: leave out'),
+        (['x', '--effort', 'high', 'strategy.n=2'], '64 solutions, strategy asks for 2'),
+        (['x', 'a.yaml'], 'a.yaml'),
+        (['x', 'model.source=nowhere/at/all'], 'nowhere/at/all'),
+        (['x', 'budget={generations: 2}'], 'budget allows 2'),
+        (['x', 'strategy.n=1000000000'], 'at most 65,536'),
+    ],
+)
+def test_mistakes_are_one_line(refused, words, message):
+    assert message in refused('solve', *words)
+
+
+def test_what_a_model_wrote_cannot_drive_the_terminal(capsys):
+    text = '[bold]x[/]\x1b[2J\nThe answer is \x1b]0;4\x07.'
+    shape = {'tokens': (1,), 'steps': (text,), 'step_ends': (1,), 'finish': Finish.STOP}
+    candidate = Candidate(sample=0, text=text, answer='\x1b]0;4\x07', cost=Cost(new_tokens=1), **shape)
+    question = Question('q', 'What\x1b[31m\nis [it]?')
+    votes = (('\x1b]0;4\x07', 1.0),)
+    _print(
+        Outcome(
+            question=question,
+            answer=candidate.answer,
+            candidates=(candidate,),
+            votes=votes,
+            cost=Cost(decode=10**9, new_tokens=1),
+        )
+    )
+    out = capsys.readouterr().out
+    assert '\x1b' not in out and '\x07' not in out
+    assert 'What\\x1b[31m\nis [it]?' in out and '[bold]x[/]\\x1b[2J\n' in out and 'answer: \\x1b]0;4\\x07' in out
+    assert '1 tokens, 1.0 GFLOPs' in out
