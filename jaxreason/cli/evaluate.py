@@ -33,7 +33,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         raise ConfigError(f'evaluate takes one CONFIG.yaml, got {args.config or words.text[0]!r}.')
     if words.config is None:
         raise ConfigError('evaluate needs a configuration, for example configs/quickstart.yaml.')
-    from jaxreason.cli.runtime import start_jax
+    from jaxreason.cli.runtime import device_errors, start_jax
     from jaxreason.core import config as config_files
     from jaxreason.evaluate.config import EvaluateConfig
 
@@ -51,7 +51,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
 
     out = args.out or Path('runs') / Path(words.config).stem
     began = time.monotonic()
-    with Interrupt() as interrupt, Display(config, quiet=args.quiet) as display:
+    with device_errors(), Interrupt() as interrupt, Display(config, quiet=args.quiet) as display:
 
         def report(progress):
             display.show(progress)

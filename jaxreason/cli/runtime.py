@@ -1,12 +1,19 @@
-"""What a command sets up before the first compilation."""
+"""What a command sets up before the first compilation, and how it tells of a device that is missing or too small."""
 
+import contextlib
 import os
+from collections.abc import Iterator
+
+from jaxreason.core.errors import ConfigError
 
 
 def start_jax() -> None:
-    """Keeps compiled programs in the user's cache, unless the user has chosen another place or forbidden it.
+    """Finds the devices, and keeps compiled programs in the user's cache, unless the user has chosen otherwise.
 
     JAX reads `JAX_COMPILATION_CACHE_DIR` itself; set but empty, it turns the cache off.
+
+    Raises:
+        ConfigError: there is no device of the kind that was asked for.
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     import jax
@@ -16,3 +23,30 @@ def start_jax() -> None:
     if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
         jax.config.update('jax_compilation_cache_dir', str(user_cache().parent / 'compiled'))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise ConfigError(f'no device to run on: {_first_line(error)}; see JAX_PLATFORMS.') from error
+
+
+@contextlib.contextmanager
+def device_errors() -> Iterator[None]:
+    """Tells of a device whose memory is too small as of any other mistake; everything else that goes wrong there is a bug.
+
+    Raises:
+        ConfigError: the memory of the device does not suffice.
+    """
+    import jax
+
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if 'RESOURCE_EXHAUSTED' not in str(error):
+            raise
+        remedy = 'lower sampler.num_rows or sampler.max_tokens (evaluate --dry-run shows what is needed)'
+        raise ConfigError(f'the device has too little memory: {_first_line(error)}; {remedy}.') from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip('.')[:300]

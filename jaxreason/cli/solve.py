@@ -37,7 +37,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     questions = [*args.question, *([' '.join(words.text)] if words.text else []), *(_read(args.file) if args.file else [])]
     if not questions:
         raise ConfigError('solve needs a question, for example: jaxreason solve "What is 17 * 23?"')
-    from jaxreason.cli.runtime import start_jax
+    from jaxreason.cli.runtime import device_errors, start_jax
     from jaxreason.core import config as config_files
     from jaxreason.evaluate.config import SolveConfig
 
@@ -49,7 +49,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
             'leave out one of them.'
         )
     start_jax()
-    _solve(config, questions, _print_json if args.json else _print)
+    with device_errors():
+        _solve(config, questions, _print_json if args.json else _print)
     return 0
 
 

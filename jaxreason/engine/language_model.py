@@ -17,6 +17,7 @@ from jaxreason.engine.mesh import make_mesh, use_mesh
 from jaxreason.models.fetch import resolve
 from jaxreason.models.folder import read_checkpoint
 from jaxreason.models.heads import lm_logits
+from jaxreason.models.sharding import parameter_shardings
 from jaxreason.models.transformer import forward, unstack_layers
 
 if TYPE_CHECKING:
@@ -123,8 +124,6 @@ def load(
     if mesh is None:
         params = jax.tree.map(jnp.asarray, params)
     else:
-        from jaxreason.models.sharding import parameter_shardings
-
         params = jax.device_put(params, parameter_shardings(config, params, mesh))
     eos_ids = tuple(dict.fromkeys((*checkpoint.eos_ids, *(tokenizer.eos_ids if tokenizer else ()))))
     return LanguageModel(

@@ -28,6 +28,7 @@ from jaxreason.engine.decode import Halt, RowState, Tables, decode_chunk
 from jaxreason.engine.mesh import use_mesh
 from jaxreason.engine.timing import Timing
 from jaxreason.models.cache import Cache
+from jaxreason.models.sharding import cache_shardings
 from jaxreason.models.transformer import forward
 
 if TYPE_CHECKING:
@@ -69,12 +70,18 @@ class DeviceSession:
         room = bucket(max((len(self._prompts[question]) for question in questions), default=1))
         if self._cache is None or self._cache.prompt_room < room:
             assert not self._held, 'shapes are chosen before rows are started'
-            config, sampler = self._lm.config, self.sampler
-            with use_mesh(self._lm.mesh):
-                self._cache = Cache.empty(
-                    config, len(self._slots), sampler.rows_per_slot, room, bucket(sampler.max_tokens), config.matmul_dtype
-                )
+            self._cache = self._empty_cache(room)
             self._slots = [None] * len(self._slots)
+
+    def _empty_cache(self, prompt_room: int) -> Cache:
+        """Device memory for all rows, laid over the mesh if there is one."""
+        sampler, mesh = self.sampler, self._lm.mesh
+        room = bucket(sampler.max_tokens)
+        with use_mesh(mesh):
+            cache = Cache.empty(
+                self._lm.config, len(self._slots), sampler.rows_per_slot, prompt_room, room, sampler.resolved_cache_dtype
+            )
+            return cache if mesh is None else jax.device_put(cache, cache_shardings(cache, mesh))
 
     def room(self) -> int:
         r = self.sampler.rows_per_slot
@@ -249,7 +256,8 @@ class DeviceSession:
         tokens_1s[0, :fed] = prompt[:fed]
         positions_1s[0, :fed] = np.arange(fed)
         self.timing.prefilled += room
-        return _prefill(self._lm.config, self._lm.params, tokens_1s, positions_1s)
+        dtype = self.sampler.resolved_cache_dtype
+        return _prefill(self._lm.config, self._lm.params, tokens_1s, positions_1s, dtype=dtype)
 
     def _set(self, held: _Held, job: Job) -> None:
         """Writes a row's state for the next chunk."""
@@ -324,9 +332,9 @@ def _sample_keys(key: jax.Array, first: int, copies: int) -> np.ndarray:
     return np.asarray(_keys(key, np.uint32(first), copies))
 
 
-@functools.partial(jax.jit, static_argnames='config')
-def _prefill(config, params, tokens_1s: jax.Array, positions_1s: jax.Array) -> Cache:
-    empty = Cache.empty(config, 1, 1, 0, tokens_1s.shape[1], config.matmul_dtype)
+@functools.partial(jax.jit, static_argnames=('config', 'dtype'))
+def _prefill(config, params, tokens_1s: jax.Array, positions_1s: jax.Array, *, dtype: str) -> Cache:
+    empty = Cache.empty(config, 1, 1, 0, tokens_1s.shape[1], dtype)
     return forward(config, params, tokens_1s, positions_1s, empty)[1]
 
 

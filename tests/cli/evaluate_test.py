@@ -143,6 +143,24 @@ def test_a_truncated_model_and_one_without_tokenizer(refused, world, tmp_path):
     assert 'tokenizer' in refused('evaluate', world, source)
 
 
+def test_a_device_that_is_not_there(world, cache, tmp_path):
+    done = processes.run('evaluate', world, '--out', tmp_path / 'run', cache=cache, JAX_PLATFORMS='nonsense')
+    assert done.returncode == 2 and done.stderr.startswith('jaxreason: error: no device to run on: '), done.stderr
+    assert done.stderr.count('\n') == 1 and 'JAX_PLATFORMS' in done.stderr
+
+
+@pytest.mark.parametrize('verb', ['evaluate', 'solve'])
+def test_more_rows_than_memory_holds(refused, world, tiny, tmp_path, verb):
+    """Petabytes of keys and values: refused by the allocator, not by the machine."""
+    model = tmp_path / 'model'
+    shutil.copytree(world.parent / 'model', model)
+    settings = json.loads((model / 'config.json').read_text())
+    (model / 'config.json').write_text(json.dumps(settings | {'max_position_embeddings': 2**20}))
+    large = (f'model.source={json.dumps(str(model))}', 'sampler.max_tokens=1000000', 'sampler.num_rows=1048576')
+    error = refused('evaluate', world, *large) if verb == 'evaluate' else refused('solve', 'x', *tiny, *large)
+    assert 'too little memory' in error and 'num_rows' in error
+
+
 def test_a_run_folder_that_is_a_file_held_or_another_run(refused, world, finished, tmp_path):
     (tmp_path / 'file').write_text('')
     assert 'cannot write there' in refused('evaluate', world, '--out', tmp_path / 'file')

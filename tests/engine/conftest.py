@@ -10,7 +10,7 @@ from jaxreason.engine.language_model import LanguageModel
 from jaxreason.engine.sampler import Sampler
 from jaxreason.models.transformer import init_parameters, unstack_layers
 
-TOKENIZER = Tokenizer.from_characters(string.digits + string.ascii_lowercase + ' +-*=?.\n')
+TOKENIZER = Tokenizer.from_characters(string.digits + string.ascii_lowercase + ' +-*=?!.\n')
 
 
 @pytest.fixture(scope='session')
