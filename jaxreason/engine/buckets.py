@@ -5,7 +5,7 @@ A row's bucket depends on its own length only, never on its neighbours: a matrix
 
 from jaxreason.core.architecture import ModelConfig
 
-SMALLEST = 64
+SMALLEST = 64  # also what a cache's room is a multiple of
 
 
 def bucket(length: int) -> int:
@@ -13,7 +13,7 @@ def bucket(length: int) -> int:
     size = SMALLEST
     while size < length:
         middle = size + size // 2
-        if size > SMALLEST // 2 and length <= middle:
+        if middle % SMALLEST == 0 and length <= middle:
             return middle
         size *= 2
     return size

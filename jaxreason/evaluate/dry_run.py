@@ -114,7 +114,12 @@ def _prompt_lengths(
 
 def _memory(config: EvaluateConfig, model: ModelConfig, shapes: Shapes) -> list[tuple[str, str]]:
     parameters = model.num_parameters * _BYTES[model.parameter_dtype]
-    cache = cache_bytes(model, shapes.num_slots, shapes.num_rows, shapes.prompt_room, shapes.row_room)
+    asked = config.sampler.cache_dtype
+    cached = model.matmul_dtype if asked == 'auto' else asked
+    sizes = (shapes.num_slots, shapes.num_rows, shapes.prompt_room, shapes.row_room)
+    cache = cache_bytes(dataclasses.replace(model, matmul_dtype=cached), *sizes)
+    # Which device will run it is not asked here.
+    doubled = ', twice that on a CPU' if asked == 'auto' and cached == 'bfloat16' else ''
     logits = shapes.num_rows * model.vocab_size * _BYTES['float32']
     mesh = config.model.mesh
     spread = '' if mesh is None else f' over the mesh {", ".join(f"{axis} {size}" for axis, size in mesh.items())}'
@@ -122,7 +127,7 @@ def _memory(config: EvaluateConfig, model: ModelConfig, shapes: Shapes) -> list[
         ('shapes', f'{shapes.num_rows} rows in {shapes.num_slots} slots of {config.sampler.rows_per_slot}'),
         ('', f'room for {shapes.prompt_room:,} prompt tokens a slot and {shapes.row_room:,} new tokens a row'),
         ('memory', f'{_si(parameters, "B"):>9} parameters in {model.parameter_dtype}'),
-        ('', f'{_si(cache, "B"):>9} keys and values'),
+        ('', f'{_si(cache, "B"):>9} keys and values in {cached}{doubled}'),
         ('', f'{_si(logits, "B"):>9} logits in float32'),
         ('', f'{_si(parameters + cache + logits, "B"):>9} together{spread}, before what the compiler adds'),
     ]

@@ -87,8 +87,13 @@ def test_gemma2_alternates_and_gemma3_has_one_global_layer_in_six():
     assert (gemma2.attention_softcap, gemma2.final_softcap) == (50.0, 30.0)
     assert (gemma2.activation, gemma2.score_scale, gemma2.embedding_scale) == ('gelu_tanh', 1 / 12, 24.0)
     # The text half of a published file: nearly everything is left to the family's defaults.
-    text = {'hidden_size': 2560, 'intermediate_size': 10240, 'num_hidden_layers': 34, 'sliding_window': 1024}
-    text['rope_scaling'] = {'factor': 8.0, 'rope_type': 'linear'}
+    text = {
+        'hidden_size': 2560,
+        'intermediate_size': 10240,
+        'num_hidden_layers': 34,
+        'sliding_window': 1024,
+        'rope_scaling': {'factor': 8.0, 'rope_type': 'linear'},
+    }
     gemma3 = ModelConfig.from_hugging_face({'model_type': 'gemma3', 'text_config': text})
     assert [index for index, window in enumerate(gemma3.windows) if window == 0] == [5, 11, 17, 23, 29]
     assert (gemma3.vocab_size, gemma3.num_heads, gemma3.num_kv_heads, gemma3.head_width) == (262208, 8, 4, 256)
@@ -117,7 +122,7 @@ def test_longrope_needs_the_long_factors_beyond_the_original_context():
     assert partial.rotary_width == 48
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[dict[str, object], str]] = {
     'zero heads': ({'num_attention_heads': 0}, 'num_attention_heads'),
     'heads not dividing width': ({'num_attention_heads': 7}, r'num_attention_heads must divide hidden_size \(576\)'),
     'key heads not dividing heads': ({'num_key_value_heads': 4}, r'num_kv_heads must divide num_heads \(9\), got 4'),

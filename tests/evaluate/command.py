@@ -1,6 +1,7 @@
 """The command line in a process of its own, for what only a process can show: signals, exit codes, kills."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -24,9 +25,11 @@ def start(*words: object, cache: Path, **environment: str) -> subprocess.Popen:
     )
 
 
-def run(*words: object, cache: Path, **environment: str) -> subprocess.CompletedProcess:
-    """Runs `jaxreason` to its end."""
+def run(*words: object, cache: Path, most_bytes: int | None = None, **environment: str) -> subprocess.CompletedProcess:
+    """Runs `jaxreason` to its end; no file that it writes gets larger than `most_bytes`."""
     with start(*words, cache=cache, **environment) as process:
+        if most_bytes is not None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
         out, err = process.communicate(timeout=STARTING)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

@@ -50,9 +50,12 @@ def test_memory_is_that_of_the_arrays(world, model):
 
 
 def test_half_the_bytes_in_bfloat16(world, model):
-    assert f'{2 * model.num_parameters / 1000:#.3g}'.rstrip('.') + ' kB parameters in bfloat16' in describe(
-        read_config(world, 'model.dtype=bfloat16')
-    )
+    text = describe(read_config(world, 'model.dtype=bfloat16'))
+    assert f'{2 * model.num_parameters / 1000:#.3g}'.rstrip('.') + ' kB parameters in bfloat16' in text
+    cache = 2 * 2 * 2 * 8 * (2 + 4) * 64  # keys and values, layers, heads, width, slots and rows, room
+    assert f'{2 * cache / 1000:#.3g} kB keys and values in bfloat16, twice that on a CPU' in text
+    text = describe(read_config(world, 'model.dtype=bfloat16', 'sampler.cache_dtype=float32'))
+    assert f'{4 * cache / 1000:#.3g} kB keys and values in float32\n' in text
 
 
 def test_flops_are_an_upper_bound_that_long_solutions_reach(world, model, tmp_path):

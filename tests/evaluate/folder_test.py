@@ -45,6 +45,13 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, place):
         RunFolder(tmp_path / place, CONFIG)
 
 
+def test_a_loop_of_links_is_refused(tmp_path):
+    (tmp_path / 'a').symlink_to(tmp_path / 'b')
+    (tmp_path / 'b').symlink_to(tmp_path / 'a')
+    with pytest.raises(RunError, match='cannot write there'):
+        RunFolder(tmp_path / 'a', CONFIG)
+
+
 def test_a_folder_of_the_kernel_is_refused():
     with pytest.raises(RunError, match='cannot write there'):
         RunFolder(Path('/proc/run'), CONFIG)

@@ -45,6 +45,19 @@ def test_a_killed_run_is_resumed_where_it_stood(world, cache, uninterrupted, tmp
 
 
 @pytest.mark.slow
+def test_a_full_disk_stops_the_run_and_more_room_finishes_it(world, cache, uninterrupted, tmp_path):
+    """A limit on the size of files stands for the disk: the journal does not get beyond it."""
+    out = tmp_path / 'run'
+    words = ('evaluate', world, *SLOWLY, '--out', out, '--quiet')
+    full = command.run(*words, cache=cache, most_bytes=16 << 10)
+    assert full.returncode == 2 and full.stderr.count('\n') == 1, full.stderr
+    assert 'cannot append' in full.stderr and 'nothing finished is lost' in full.stderr
+    assert 0 < command.num_lines(out / JOURNAL) < UNITS
+    assert command.run(*words, cache=cache).returncode == 0
+    assert command.results(out) == uninterrupted
+
+
+@pytest.mark.slow
 def test_three_kills_anywhere_change_nothing(world, cache, uninterrupted, tmp_path):
     out = tmp_path / 'run'
     done = 0

@@ -39,7 +39,7 @@ def arrays():
         'v': (6, 2, 64, 8),
     }
     random = np.random.default_rng(0)
-    made = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    made: dict[str, np.ndarray] = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     made['visible'] = random.random((6, 3, 64)) < 0.2
     made['prompt_visible'] = random.random((6, 3, 128)) < 0.2
     made['visible'][4, 1] = made['prompt_visible'][4, 1] = False  # this query sees nothing

@@ -67,7 +67,7 @@ def test_room_does_not_change_bits(bits_params, dtype, q, r):
     tokens = jnp.arange(q * r) % 97
     hidden = {
         (s, t): np.asarray(step(config, params, filled(config, q, r, s, t), tokens)[0])
-        for s, t in [(64, 64), (128, 64), (1024, 64), (64, 192), (64, 1024)]
+        for s, t in [(64, 64), (48, 64), (1024, 64), (64, 16), (64, 96), (64, 1024)]
     }
     for rooms, other in hidden.items():
         np.testing.assert_array_equal(other, hidden[64, 64], err_msg=str(rooms))
@@ -220,6 +220,7 @@ def test_decode_in_a_device_loop_updates_the_cache_in_place(bits_params):
 
         compiled = jax.jit(loop, donate_argnums=1).lower(bits_params, cache).compile()
         memory = compiled.memory_analysis()
+        assert memory is not None
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(cache))
         assert memory.alias_size_in_bytes >= size
         assert memory.temp_size_in_bytes < 0.5 * size

@@ -137,7 +137,7 @@ def main() -> None:
         positions = np.broadcast_to(np.arange(TIME), tokens.shape)
         padded = np.concatenate([np.zeros(PADDING, int), tokens[0]])[None]
         padded_positions = np.concatenate([np.full(PADDING, -1), np.arange(TIME)])[None]
-        arrays = {f'weight:{key}': value.astype(np.float16) for key, value in tensors_of(model).items()}
+        arrays: dict[str, Any] = {f'weight:{key}': value.astype(np.float16) for key, value in tensors_of(model).items()}
         np.savez_compressed(
             GOLDEN / f'{name}.npz',
             config=json.dumps({key: value for key, value in case.items() if value is not None}),
