@@ -1,7 +1,7 @@
 """Tokens per second of the sampler: `python benchmarks/sampling.py [--rows 1 16 64] [--dtype float32 bfloat16]`.
 
-SmolLM2-135M-Instruct, one prompt of about 128 tokens a slot, 128 new tokens a row, temperature 1, end tokens ignored. The rate is
-generated tokens over wall time, prefill included, loading and compilation excluded (a first pass warms up); the best of several
+SmolLM2-135M-Instruct, one prompt of about 128 tokens a slot, 128 new tokens a row, temperature 1, end tokens ignored. The rate
+is generated tokens over wall time, prefill included, loading and compilation excluded (a first pass warms up); the best of several
 passes. Beside it the share of this machine's bound for the same work: the time of its matrix products alone at the rate of one
 large product, measured in the same run.
 """
@@ -81,7 +81,8 @@ def main() -> None:
             seconds, flops = min(pass_seconds(sampler, num_prompts, rows, 1 + n) for n in range(args.passes))
             speed = rows * NEW_TOKENS / seconds
             print(
-                f'{dtype:<9} {rows:>3} rows, {num_prompts} prompts: {speed:7.1f} tokens/s, {flops / seconds / 1e9:6.1f} GFLOP/s, '
+                f'{dtype:<9} {rows:>3} rows, {num_prompts} prompts: {speed:7.1f} tokens/s, '
+                f'{flops / seconds / 1e9:6.1f} GFLOP/s, '
                 f'{100 * flops / seconds / rate:4.0f} % of {rate / 1e9:.0f} GFLOP/s',
                 flush=True,
             )

@@ -9,7 +9,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'jaxreason'
-LAYERS = ['core', 'data', 'models', 'engine', 'search', 'allocation', 'train', 'evaluate', 'scale', 'analysis', 'pipeline', 'cli']
+LAYERS = [
+    'core',
+    'data',
+    'models',
+    'engine',
+    'search',
+    'allocation',
+    'train',
+    'evaluate',
+    'scale',
+    'analysis',
+    'pipeline',
+    'cli',
+]
 # Beyond the order: search and allocation talk to a sampler and a verifier through requests only; analysis reads records.
 FORBIDDEN = {
     'search': {'jaxreason.models', 'jaxreason.engine', 'jax', 'flax'},
@@ -44,7 +57,12 @@ def test_packages_import_leftwards_only():
     for layer, path in sources():
         for line, module in imports(path):
             parts = module.split('.')
-            if parts[0] == 'jaxreason' and len(parts) > 1 and parts[1] in LAYERS and LAYERS.index(parts[1]) > LAYERS.index(layer):
+            if (
+                parts[0] == 'jaxreason'
+                and len(parts) > 1
+                and parts[1] in LAYERS
+                and LAYERS.index(parts[1]) > LAYERS.index(layer)
+            ):
                 wrong.append(f'{path.relative_to(ROOT)}:{line} imports {module}')
     assert not wrong, '\n'.join(wrong)
 
@@ -73,7 +91,17 @@ def test_text_of_a_model_is_never_run():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
-                if name in {'eval', 'exec', 'pickle.load', 'pickle.loads', 'os.system', 'os.popen', 'yaml.load', 'sympify', 'parse_expr'}:
+                if name in {
+                    'eval',
+                    'exec',
+                    'pickle.load',
+                    'pickle.loads',
+                    'os.system',
+                    'os.popen',
+                    'yaml.load',
+                    'sympify',
+                    'parse_expr',
+                }:
                     wrong.append(f'{path.relative_to(ROOT)}:{node.lineno} {name}')
                 if any(k.arg == 'shell' for k in node.keywords):
                     wrong.append(f'{path.relative_to(ROOT)}:{node.lineno} shell=')

@@ -10,8 +10,9 @@ _SHOW_CURSOR = b'\x1b[?25h'
 class Interrupt:
     """Turns SIGINT and SIGTERM into a request to stop, while it is entered.
 
-    Until the first `check` there is nothing to keep (the model is still being loaded), and the request is met at once. From
-    then on `check` raises `KeyboardInterrupt` once a stop was asked for; call it where stopping loses nothing.
+    From the first `check` on, `check` raises `KeyboardInterrupt` once a stop was asked for; call it where stopping loses
+    nothing. Before, while the model is being loaded, there is nothing to keep and the process leaves at once. It is never the
+    handler that raises: where Python happens to be in a callback, as JAX has one in the garbage collector, that is swallowed.
     """
 
     def __init__(self):
@@ -35,12 +36,11 @@ class Interrupt:
             raise KeyboardInterrupt
 
     def _ask(self, number, frame) -> None:
-        if self.is_asked:
+        # os.write, because the handler may run in the middle of a print.
+        if self.is_asked or not self._is_under_way:
             if sys.stdout.isatty():  # a progress bar hides the cursor
                 os.write(sys.stdout.fileno(), _SHOW_CURSOR)
+            os.write(sys.stderr.fileno(), b'jaxreason: interrupted\n')
             os._exit(130)  # what is finished is on disk; nothing else is waited for
         self.is_asked = True
-        if not self._is_under_way:
-            raise KeyboardInterrupt
-        # os.write, because the handler may run in the middle of a print.
         os.write(sys.stderr.fileno(), b'\njaxreason: stopping at the next chunk; again to leave at once\n')

@@ -169,7 +169,7 @@ class DeviceSession:
     def _fork(self, parent: _Held, rank: int) -> Row:
         """A copy of a row that draws anew from here on."""
         step = len(parent.row.step_ends)
-        key = np.asarray(jax.random.key_data(fold(jax.random.wrap_key_data(parent.key), 'fork', step, rank)))
+        key = np.asarray(jax.random.key_data(fold(jax.random.wrap_key_data(jnp.asarray(parent.key)), 'fork', step, rank)))
         parked = self._read(parent.place) if parent.place is not None else parent.parked
         row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost())
         self._held[row.handle] = _Held(row, key, parent.matcher, parked=parked)
@@ -227,6 +227,7 @@ class DeviceSession:
         return any(job.row.question in present for job in self._queue)
 
     def _park(self, held: _Held) -> None:
+        assert held.place is not None, 'only a row on the device can be moved out'
         held.parked = self._read(held.place)
         self._vacate(held)
         self.timing.parked += 1
@@ -335,7 +336,9 @@ def _sample_keys(key: jax.Array, first: int, copies: int) -> np.ndarray:
 @functools.partial(jax.jit, static_argnames=('config', 'dtype'))
 def _prefill(config, params, tokens_1s: jax.Array, positions_1s: jax.Array, *, dtype: str) -> Cache:
     empty = Cache.empty(config, 1, 1, 0, tokens_1s.shape[1], dtype)
-    return forward(config, params, tokens_1s, positions_1s, empty)[1]
+    _, cache = forward(config, params, tokens_1s, positions_1s, empty)
+    assert cache is not None
+    return cache
 
 
 _install = jax.jit(Cache.install, donate_argnums=0)
@@ -346,10 +349,12 @@ _read_rows = jax.jit(Cache.read_rows)
 @functools.partial(jax.jit, donate_argnums=0)
 def _clear_row(cache: Cache, place: int) -> Cache:
     """A row's place made ready for another: its length is 0, its keys are masked until overwritten."""
-    return cache.replace(length=cache.length.at[place].set(0))
+    return dataclasses.replace(cache, length=cache.length.at[place].set(0))
 
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _wipe_row(cache: Cache, place: int) -> Cache:
     """A row's keys and values set to 0."""
-    return cache.replace(k=tuple(x.at[place].set(0) for x in cache.k), v=tuple(x.at[place].set(0) for x in cache.v))
+    return dataclasses.replace(
+        cache, k=tuple(x.at[place].set(0) for x in cache.k), v=tuple(x.at[place].set(0) for x in cache.v)
+    )

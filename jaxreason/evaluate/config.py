@@ -99,7 +99,7 @@ class SolveConfig:
     Attributes:
         seed: of the draws, in [0, 2^32).
         model: the policy.
-        prompt: how a question becomes a prompt.
+        prompt: how a question becomes a prompt; the default is what the small default model follows best.
         sampler: how solutions are sampled.
         strategy: how the budget is spent.
         budget: limits for each question.
@@ -107,8 +107,8 @@ class SolveConfig:
 
     seed: int = 0
     model: ModelSpec = ModelSpec()
-    prompt: PromptSpec = PromptSpec()
-    sampler: SamplerSettings = SamplerSettings()
+    prompt: PromptSpec = PromptSpec(few_shot=1, answer_format='plain', step_delimiter='\n')
+    sampler: SamplerSettings = SamplerSettings(temperature=0.3, max_tokens=256)
     strategy: NamedStrategy = BestOfN(n=16, verifier='self_certainty')
     budget: Budget = UNLIMITED
 

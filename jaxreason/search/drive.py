@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.protocols import Session, Verifier
-from jaxreason.core.requests import Extend, Request, Score, Search, Start, Take
+from jaxreason.core.requests import Extend, Score, Search, Start, Take
 from jaxreason.core.types import Outcome, Question, Row
 from jaxreason.search.extension import Extension
 
@@ -52,13 +52,13 @@ def drive(
             while waiting and (not live or session.room() > 0):
                 live.append(waiting.popleft())
                 live[-1].advance(None)
-            while scoring := [one for one in live if isinstance(one.request, Score)]:
+            while scoring := [one for one in live if one.scoring is not None]:
                 _score(scoring, verifiers, carries)
-            finished = [one for one in live if one.outcome is not None]
-            for one in finished:  # rows are freed before the caller sees the outcome, so that others enter at once
+            finished = [(one, one.outcome) for one in live if one.outcome is not None]
+            for one, _ in finished:  # rows are freed before the caller sees the outcome, so that others enter at once
                 live.remove(one)
                 session.release(one.rows)
-            yield from ((one.index, one.outcome) for one in finished)
+            yield from ((one.index, outcome) for one, outcome in finished)
             if on_tick:
                 on_tick()
             if live and not finished:
@@ -71,24 +71,24 @@ def drive(
 
 def _deliver(live: 'list[_Live]', grown: Sequence[Row]) -> None:
     """Hands each grown row to the extension that waits for it."""
-    owner = {handle: one for one in live if one.extension for handle in one.extension.submitted}
+    owner = {handle: one.extension for one in live if one.extension for handle in one.extension.submitted}
     for row in grown:
-        one = owner[row.handle]
-        one.extension.receive(row)
+        owner[row.handle].receive(row)
     for one in live:
         if one.extension and not one.extension.submitted:
-            one.resume()
+            one.extend(one.extension)
 
 
 def _score(scoring: 'list[_Live]', verifiers: Mapping[str | None, Verifier], carries: dict[str | None, Any]) -> None:
     """Answers all pending `Score` requests, one call a verifier."""
-    for name in dict.fromkeys(one.request.verifier for one in scoring):
-        group = [one for one in scoring if one.request.verifier == name]
-        rows = [row for one in group for row in one.request.rows]
+    requests = [(one, one.scoring) for one in scoring if one.scoring is not None]
+    for name in dict.fromkeys(request.verifier for _, request in requests):
+        group = [(one, request) for one, request in requests if request.verifier == name]
+        rows = [row for _, request in group for row in request.rows]
         scores, costs, carries[name] = verifiers[name].score(rows, carries.get(name))
         first = 0
-        for one in group:
-            last = first + len(one.request.rows)
+        for one, request in group:
+            last = first + len(request.rows)
             one.spent += total(costs[first:last])
             one.advance((tuple(scores[first:last]), tuple(costs[first:last])))
             first = last
@@ -105,44 +105,48 @@ class _Live:
         self.spent = Cost()
         self.generations = 0
         self.rows: tuple[Row, ...] = ()  # what it holds on the device
-        self.request: Request | None = None
-        self.extension: Extension | None = None
+        self.scoring: Score | None = None  # waits for a verifier
+        self.extension: Extension | None = None  # waits for the device
         self.outcome: Outcome | None = None
 
     def advance(self, reply: Any) -> None:
         """Sends replies until the generator waits for the device or the verifier, or is done."""
+        self.scoring = None
         while True:
             try:
-                self.request = self.task.search.send(reply)
+                request = self.task.search.send(reply)
             except StopIteration as stop:
-                self.request, self.outcome = None, stop.value
+                self.outcome = stop.value
                 return
-            match self.request:
-                case Start():
-                    if not self._affords(self.session.start_price(self.request.question)):
+            match request:
+                case Start(question):
+                    if not self._affords(self.session.start_price(question)):
                         self._end_unaffordable()
                         return
-                    reply = self._start(self.request)
+                    reply = self._start(request)
                 case Take(rows, indices):
                     kept = tuple(row for row in self.rows if row.handle not in {r.handle for r in rows})
                     taken = self.session.take(rows, indices)
                     self.rows = kept + taken
                     reply = (taken, Cost())
                 case Extend():
-                    left = self.request.budget.tightest(self.task.budget - self.spent)
-                    self.extension = Extension(self.request, left, self._price(self.request.scored_by))
-                    self.extension.submit(self.session)
-                    if self.extension.submitted:
-                        return
-                    reply = self._finish_extension()
+                    left = request.budget.tightest(self.task.budget - self.spent)
+                    self.extend(Extension(request, left, self._price(request.scored_by)))
+                    return
                 case Score():
+                    self.scoring = request
                     return
 
-    def resume(self) -> None:
-        """Goes on once all submitted rows are back: another round if the budget has something left, else the reply."""
-        self.extension.submit(self.session)
-        if not self.extension.submitted:
-            self.advance(self._finish_extension())
+    def extend(self, extension: Extension) -> None:
+        """Sends out a round of an extension; when there is nothing left to send, replies to its request."""
+        extension.submit(self.session)
+        self.extension = extension if extension.submitted else None
+        if self.extension is None:
+            rows, cost = extension.reply()
+            self.spent += cost
+            grown = {row.handle: row for row in rows}
+            self.rows = tuple(grown.get(row.handle, row) for row in self.rows)
+            self.advance((rows, cost))
 
     def _start(self, request: Start) -> tuple[tuple[Row, ...], Cost]:
         self.generations += request.copies
@@ -166,13 +170,4 @@ class _Live:
     def _end_unaffordable(self) -> None:
         """The budget does not even pay the prompt: that is an outcome without an answer, not an error."""
         self.task.search.close()
-        self.request = None
         self.outcome = Outcome(question=self.task.question, answer=None, candidates=(), votes=(), cost=self.spent)
-
-    def _finish_extension(self) -> tuple[tuple[Row, ...], Cost]:
-        rows, cost = self.extension.reply()
-        self.extension = None
-        self.spent += cost
-        grown = {row.handle: row for row in rows}
-        self.rows = tuple(grown.get(row.handle, row) for row in self.rows)
-        return rows, cost

@@ -61,7 +61,11 @@ class Strategy(abc.ABC):
                 allows.
         """
         check_seed(seed)
-        verifiers = dict(verifier) if isinstance(verifier, Mapping) else {None: verifier} if verifier else {}
+        verifiers: dict[str | None, Verifier] = {}
+        if isinstance(verifier, Mapping):
+            verifiers.update(verifier)
+        elif verifier is not None:
+            verifiers[None] = verifier
         self.check(verifiers, sampler.stats, budget)
         asked = [Question(text_id(q), q) if isinstance(q, str) else q for q in questions]
         tasks = [Task(question, self.search(question, budget), budget, seed) for question in asked]

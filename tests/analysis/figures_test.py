@@ -75,9 +75,7 @@ def test_a_strategy_keeps_its_colour_in_any_company():
 
 def test_a_strategy_has_one_colour_in_all_figures():
     labels = ['majority', 'best-of-n, log-prob', 'best-of-n, self-certainty', 'naive best-of-n, log-prob', 'greedy']
-    frame = [
-        {'strategy': label, 'n': 4, 'baseline': 'majority', 'gain': 1.0, 'low': 0.0, 'high': 2.0} for label in labels[1:]
-    ]
+    frame = [{'strategy': label, 'n': 4, 'baseline': 'majority', 'gain': 1.0, 'low': 0.0, 'high': 2.0} for label in labels[1:]]
     axes = Figure().subplots()
     figures.plot_gain_against_n(axes, frame)
     expected = figures.colours(labels)

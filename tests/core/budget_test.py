@@ -44,5 +44,5 @@ def test_most_tokens_is_the_largest_affordable_number(prices, flops):
         return sum(prices[:m])
 
     found = most_tokens(price, flops, len(prices))
-    expected = max((m for m in range(len(prices) + 1) if price(m) <= flops))
+    expected = max(m for m in range(len(prices) + 1) if price(m) <= flops)
     assert price(found) == price(expected) and found == expected

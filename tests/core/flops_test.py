@@ -33,7 +33,7 @@ def test_a_prompt_and_a_token_by_hand():
 
 @pytest.mark.parametrize('tokens', [64, 256])
 def test_the_compiler_counts_the_same_on_one_unrolled_layer(tokens):
-    """Causal masking is not skipped by the compiled program, so its attention is the full square; norms and softmax are extra."""
+    """The compiled program does not skip what is masked, so its attention is the full square; norms and softmax are extra."""
     from jaxreason.models.heads import lm_logits
     from jaxreason.models.transformer import forward, init_parameters, unstack_layers
 

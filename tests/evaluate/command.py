@@ -1,28 +1,34 @@
 """The command line in a process of its own, for what only a process can show: signals, exit codes, kills."""
 
+import contextlib
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 STARTING = 120.0  # seconds that a process may take to get somewhere on a busy machine
 
 
-def start(*words: object, cache: Path, **environment: str) -> subprocess.Popen:
-    """Starts `jaxreason` with compiled programs kept in `cache`, which all processes of a test share."""
+@contextlib.contextmanager
+def start(*words: object, cache: Path, **environment: str) -> Iterator[subprocess.Popen]:
+    """Runs `jaxreason` for the time of the block, compiled programs kept in `cache`, which all processes of a test share."""
     compiled = {'JAX_COMPILATION_CACHE_DIR': str(cache), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, '-m', 'jaxreason', *map(str, words)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, **compiled, **environment},
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # a failed test must not wait for it
 
 
 def run(*words: object, cache: Path, most_bytes: int | None = None, **environment: str) -> subprocess.CompletedProcess:
