@@ -15,7 +15,7 @@ test: $(VENV)/.test
 
 parity: $(VENV)/.parity
 	$(BIN)/jaxreason weights fetch smollm2-135m
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m '' -s tests/parity
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m '' -o python_files='*_parity.py' -rP --no-header -q tests/parity
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .

@@ -1,9 +1,8 @@
 """Tokens per second of the sampler: `python benchmarks/sampling.py [--rows 1 16 64] [--dtype float32 bfloat16]`.
 
-SmolLM2-135M-Instruct, one prompt of about 128 tokens a slot, 128 new tokens a row, temperature 1, end tokens ignored. The rate
-is generated tokens over wall time, prefill included, loading and compilation excluded (a first pass warms up); the best of several
-passes. Beside it the share of this machine's bound for the same work: the time of its matrix products alone at the rate of one
-large product, measured in the same run.
+SmolLM2-135M-Instruct, prompts of about 128 tokens, 128 new tokens a row, temperature 1, end tokens ignored. The rate is
+generated tokens over wall time, prefill included, loading and compilation excluded (a first pass warms up); best of several.
+Beside it the FLOP rate as a share of what one large matrix product reaches in the same dtype and run.
 """
 
 import argparse

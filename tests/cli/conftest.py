@@ -57,6 +57,8 @@ def tiny(world):
     return (
         f'model.source={source}',
         'prompt.template=raw',
+        'prompt.few_shot=0',
+        'sampler.temperature=1.0',
         'prompt.step_delimiter=.',
         'sampler.max_tokens=10',
         'sampler.num_rows=4',

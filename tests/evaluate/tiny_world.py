@@ -24,7 +24,7 @@ seeds: [0, 1]
 model: {source: %s}
 data: {source: %s}
 prompt: {template: raw, step_delimiter: '.', answer_format: plain}
-sampler: {max_tokens: 10, num_rows: 4, rows_per_slot: 2, chunk: 3}
+sampler: {temperature: 1.0, max_tokens: 10, num_rows: 4, rows_per_slot: 2, chunk: 3}
 strategies:
   majority: {kind: majority, n: 4}
   best of 4, log-prob: {kind: best_of_n, n: 4, verifier: mean_logprob}
