@@ -95,7 +95,7 @@ def _samples(metrics: Metrics) -> str:
     """What the pools hold: how samples ended, and how many answers could not be judged."""
     rows = []
     for pool in metrics['pools']:
-        total = sum(pool['candidates'].values())
+        total = sum(pool['candidates'].values()) or 1  # a budget below the prompt leaves a pool without candidates
         counts = [
             *((f'ended by {name}', count) for name, count in pool['finish'].items()),
             *((f'{name} answers', count) for name, count in pool['candidates'].items()),

@@ -3,7 +3,7 @@
 A row's bucket depends on its own length only, never on its neighbours: a matrix product's bits may change with its shape.
 """
 
-from jaxreason.core.architecture import ModelConfig
+from jaxreason.core.architecture import DType, ModelConfig
 
 SMALLEST = 64  # also what a cache's room is a multiple of
 
@@ -19,8 +19,8 @@ def bucket(length: int) -> int:
     return size
 
 
-def cache_bytes(config: ModelConfig, num_slots: int, num_rows: int, prompt_room: int, row_room: int) -> int:
-    """Bytes of the keys and values of all slots and rows."""
-    width = {'float32': 4, 'bfloat16': 2}[config.matmul_dtype]
+def cache_bytes(config: ModelConfig, num_slots: int, num_rows: int, prompt_room: int, row_room: int, dtype: DType) -> int:
+    """Bytes of the keys and values of all slots and rows, held in `dtype`."""
+    width = {'float32': 4, 'bfloat16': 2}[dtype]
     positions = num_slots * prompt_room + num_rows * row_room
     return 2 * config.num_layers * config.num_kv_heads * config.head_width * positions * width

@@ -117,7 +117,7 @@ def _memory(config: EvaluateConfig, model: ModelConfig, shapes: Shapes) -> list[
     asked = config.sampler.cache_dtype
     cached = model.matmul_dtype if asked == 'auto' else asked
     sizes = (shapes.num_slots, shapes.num_rows, shapes.prompt_room, shapes.row_room)
-    cache = cache_bytes(dataclasses.replace(model, matmul_dtype=cached), *sizes)
+    cache = cache_bytes(model, *sizes, cached)
     # Which device will run it is not asked here.
     doubled = ', twice that on a CPU' if asked == 'auto' and cached == 'bfloat16' else ''
     logits = shapes.num_rows * model.vocab_size * _BYTES['float32']
