@@ -1,0 +1,36 @@
+"""Every configuration that ships loads, says how to run it, and says what to expect."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from jaxreason.core import config
+from jaxreason.evaluate.config import EvaluateConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(ROOT.glob('configs/**/*.yaml'))
+
+
+def test_there_are_some():
+    assert ROOT / 'configs/quickstart.yaml' in CONFIGS and any(path.stem.endswith('_tiny') for path in CONFIGS)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_it_loads_and_comes_back_equal(path, tmp_path):
+    loaded = config.load(EvaluateConfig, path)
+    (tmp_path / 'again.yaml').write_text(config.dump(loaded))
+    assert config.load(EvaluateConfig, tmp_path / 'again.yaml') == loaded
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_it_begins_with_its_command_and_what_to_expect(path):
+    first, second = path.read_text().splitlines()[:2]
+    assert first.startswith(f'# jaxreason evaluate {path.relative_to(ROOT)}')
+    assert re.match(r'# Expect: \S', second)
+
+
+def test_the_readme_names_only_what_exists():
+    text = (ROOT / 'README.md').read_text()
+    for name in re.findall(r'\b(?:configs|benchmarks|tests)/[\w/.]+\.(?:yaml|py)', text):
+        assert (ROOT / name).is_file(), name
