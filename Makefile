@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test parity check format clean
+.PHONY: quickstart test parity slow check format clean
 
 quickstart: $(VENV)/.base
 	$(BIN)/jaxreason weights fetch smollm2-135m
@@ -16,6 +16,9 @@ test: $(VENV)/.test
 parity: $(VENV)/.parity
 	$(BIN)/jaxreason weights fetch smollm2-135m
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m '' -o python_files='*_parity.py' -rP --no-header -q tests/parity
+
+slow: $(VENV)/.test
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .

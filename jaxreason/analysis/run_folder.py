@@ -45,7 +45,9 @@ def read_run(folder: Path) -> Run:
     records = _lines(folder / 'records.jsonl', record_from)
     if not records:
         raise RunError(f'{folder}: expected records, records.jsonl has none: let the run finish first.')
-    pools = [pool for path in sorted((folder / 'pools').glob('*.jsonl')) for pool in _lines(path, pool_from)]
+    # Those that the records refer to: an earlier configuration may have left others.
+    paths = [folder / 'pools' / f'{name}.jsonl' for name in sorted({record.pool for record in records})]
+    pools = [pool for path in paths if path.exists() for pool in _lines(path, pool_from)]
     config, environment = folder / 'config.yaml', folder / 'environment.json'
     try:
         facts = json.loads(_text(environment)) if environment.exists() else {}

@@ -7,6 +7,8 @@ are counted as not correct, so their share is printed beside the accuracy as soo
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jaxreason.core.terminal import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -40,7 +42,8 @@ def rich_table(metrics: Mapping[str, Any], title: str = '') -> 'Table':
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title) if title else None, caption=Text(f'\n{caption(metrics)}'), caption_justify='left')
+    words = [printable(text) for text in (title, caption(metrics))]
+    table = Table(title=Text(words[0]) if title else None, caption=Text(f'\n{words[1]}'), caption_justify='left')
     table.box, table.padding = None, (0, 2, 0, 0)
     for index, column in enumerate(columns(metrics)):
         # On a narrow terminal only the labels fold; a number is never cut.
@@ -49,7 +52,7 @@ def rich_table(metrics: Mapping[str, Any], title: str = '') -> 'Table':
     for name, *cells in rows(metrics):
         if last and name != last:
             table.add_row()
-        table.add_row(Text('' if name == last else name), *(Text(cell) for cell in cells))  # Text: never read as markup
+        table.add_row(Text('' if name == last else printable(name)), *map(Text, cells))  # Text: never read as markup
         last = name
     return table
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from jaxreason.cli.words import sort_words
 from jaxreason.core.errors import ConfigError
+from jaxreason.core.terminal import printable
 
-FLAGS = ('out', 'dry-run', 'quiet')
+FLAGS = ('out',)
 
 
 def add_parser(subparsers) -> None:
@@ -42,7 +43,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         from jaxreason.evaluate.dry_run import describe
 
         print(config_files.dump(config), end='')
-        print(describe(config))
+        print(printable(describe(config), keep='\n'))
         return 0
     start_jax()
     from jaxreason.cli.interrupt import Interrupt
@@ -55,7 +56,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
 
         def report(progress):
             display.show(progress)
-            interrupt.check()
+            if progress.finished is None:  # else others that the same chunk finished would not be kept
+                interrupt.check()
 
         evaluate(config, out, report, display.say)
     _finish(out, config.model.source)

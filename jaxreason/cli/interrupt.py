@@ -25,9 +25,11 @@ class Interrupt:
             self._before[number] = signal.signal(number, self._ask)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, *_) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self.is_asked and kind is None:  # asked for after the last chance to stop
+            raise KeyboardInterrupt
 
     def check(self) -> None:
         """Raises if a stop was asked for."""

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from jaxreason.cli.terminal import printable
 from jaxreason.core.errors import ConfigError, JaxreasonError
+from jaxreason.core.terminal import printable
 
 VERBS = {
     'solve': 'answer a question, or a file of questions, and show the votes',

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from jaxreason.cli.terminal import printable
+from jaxreason.core.terminal import printable
 from jaxreason.core.types import Verdict
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.runner import Finished
@@ -34,7 +34,7 @@ class Display:
             console=self._console,
             disable=not sys.stdout.isatty(),
         )
-        self._task = self._bar.add_task('questions', total=None, rate='')
+        self._task = self._bar.add_task('units', total=None, rate='')
 
     def __enter__(self) -> 'Display':
         self._bar.start()
@@ -45,10 +45,10 @@ class Display:
 
     def say(self, line: str) -> None:
         """Prints a line."""
-        self._console.print(Text(line))
+        self._console.print(Text(printable(line)))
 
     def show(self, progress: RunProgress) -> None:
-        """Moves the bar, and prints a row if a question was finished."""
+        """Moves the bar, and prints a row if a unit was finished."""
         rate = f'{progress.tokens / progress.seconds:.0f} tokens/s' if progress.seconds > 1 else ''
         self._bar.update(self._task, completed=progress.done, total=progress.total, rate=rate)
         if progress.finished and not self._quiet:

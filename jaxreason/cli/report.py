@@ -1,6 +1,7 @@
 """`jaxreason report RUN [RUN ...] [--out FILE.html]`"""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     from jaxreason.analysis.report import write_report
 
     for folder in args.runs:
-        if not (folder / 'records.jsonl').is_file():
+        if not os.path.isfile(folder / 'records.jsonl'):  # unlike Path.is_file, it takes an impossible name for an absent one
             raise RunError(f'{folder}: no records.jsonl there; finish it with jaxreason evaluate ... --out {folder}.')
         write_metrics(folder)
     out = args.out or args.runs[0] / 'report.html'

@@ -31,20 +31,20 @@ def start_jax() -> None:
 
 @contextlib.contextmanager
 def device_errors() -> Iterator[None]:
-    """Tells of a device whose memory is too small as of any other mistake; everything else that goes wrong there is a bug.
+    """Tells of too little memory as of any other mistake; everything else that goes wrong there is a bug.
 
     Raises:
-        ConfigError: the memory of the device does not suffice.
+        ConfigError: the memory of the device or of the host does not suffice.
     """
     import jax
 
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if 'RESOURCE_EXHAUSTED' not in str(error):
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in str(error):
             raise
         remedy = 'lower sampler.num_rows or sampler.max_tokens (evaluate --dry-run shows what is needed)'
-        raise ConfigError(f'the device has too little memory: {_first_line(error)}; {remedy}.') from error
+        raise ConfigError(f'there is too little memory: {_first_line(error)}; {remedy}.') from error
 
 
 def _first_line(error: Exception) -> str:

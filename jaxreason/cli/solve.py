@@ -5,15 +5,15 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jaxreason.cli.terminal import printable
 from jaxreason.cli.words import sort_words
 from jaxreason.core.errors import ConfigError, DataError
 from jaxreason.core.records import to_line
+from jaxreason.core.terminal import printable
 from jaxreason.core.types import Outcome
 from jaxreason.data.jsonl import read_rows
 
 EFFORT = {'low': 4, 'medium': 16, 'high': 64}
-FLAGS = ('file', 'effort', 'json')
+FLAGS = ('file', 'effort')
 
 
 def add_parser(subparsers) -> None:
@@ -57,12 +57,12 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
 def _solve(config, questions: Sequence[str], show: Callable[[Outcome], None]) -> None:
     """Answers questions together; shows them in their order, each as soon as those before it are there."""
     from jaxreason.cli.interrupt import Interrupt
-    from jaxreason.engine.language_model import load
     from jaxreason.engine.sampler import Sampler
     from jaxreason.engine.verifier import VERIFIERS
+    from jaxreason.evaluate.config import load_policy
 
     with Interrupt() as interrupt:
-        lm = load(config.model.source, dtype=config.model.dtype, mesh=config.model.mesh)
+        lm = load_policy(config.model)
         sampler = Sampler(lm, prompt=config.prompt, **vars(config.sampler))
         verifiers = {name: kind() for name, kind in VERIFIERS.items()}
         stream = config.strategy.stream(
@@ -83,7 +83,7 @@ def _print(outcome: Outcome) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from jaxreason.data.answers import answer_key
+    from jaxreason.data.normalise import answer_key
 
     console = Console(highlight=False)
     console.print(Text(printable(outcome.question.text, keep='\n'), style='bold'))

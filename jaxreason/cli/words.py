@@ -27,7 +27,7 @@ def sort_words(words: Sequence[str], flags: Collection[str]) -> Words:
 
     Args:
         words: as typed.
-        flags: options of the verb that may be written `--flag=value`, without the dashes.
+        flags: options of the verb that take a value, without the dashes: `--flag value` or `--flag=value`.
 
     Raises:
         ConfigError: two configurations are given.
@@ -39,7 +39,9 @@ def sort_words(words: Sequence[str], flags: Collection[str]) -> Words:
             text = words[index + 1 :]
             break
         match = _OVERRIDE.fullmatch(word)
-        if match and not (word.startswith('--') and match[1] in flags):
+        if index and words[index - 1].startswith('--') and words[index - 1][2:] in flags:
+            options.append(word)
+        elif match and not (word.startswith('--') and match[1] in flags):
             overrides.append(f'{match[1]}={match[2]}')
         elif word.endswith('.yaml') and not word.startswith('-'):
             if config is not None:

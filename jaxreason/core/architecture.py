@@ -39,13 +39,15 @@ class RopeScaling:
     Attributes:
         kind: `linear` divides every frequency by `factor`; `llama3` only the slow ones, with a smooth border; `longrope`
             divides each by its own factor, from the short list or the long one.
-        factor: the stretch, at least 1.
+        factor: linear and llama3; what frequencies are divided by, above 0. longrope; longest context over
+            `original_max_positions`, which decides the amplitude alone.
         low_freq_factor: llama3; wavelengths above `original_max_positions / low_freq_factor` are stretched whole.
         high_freq_factor: llama3; wavelengths below `original_max_positions / high_freq_factor` are left alone.
-        original_max_positions: llama3 and longrope; context length before stretching.
+        original_max_positions: llama3 and longrope; context length before stretching, tokens; above 1 for longrope.
         short_factor: longrope; divisor of every frequency for contexts within `original_max_positions`.
         long_factor: longrope; divisor of every frequency for longer contexts.
-        attention_factor: longrope; multiplies sine and cosine. None means sqrt(1 + ln(factor) / ln(original_max_positions)).
+        attention_factor: longrope; multiplies sine and cosine. None means sqrt(1 + ln(factor) / ln(original_max_positions)),
+            and 1 where `factor` is at most 1.
         long_context: longrope; use `long_factor`. One choice for all positions of all rows, made before anything is
             cached: choosing by the longest row would let neighbours, and later tokens, change a row's keys.
 
@@ -77,6 +79,8 @@ class RopeScaling:
                 )
         if self.kind != 'linear':
             _count('rope_scaling.original_max_positions', self.original_max_positions, _LIMITS['max_positions'])
+        if self.kind == 'longrope' and self.original_max_positions == 1:
+            raise ConfigError('rope_scaling.original_max_positions must be above 1 for longrope, got 1.')
         for name in ('short_factor', 'long_factor'):
             for value in getattr(self, name):
                 _positive(f'rope_scaling.{name}', value)
@@ -219,7 +223,7 @@ class ModelConfig:
         """Writes the contents of a `config.json` that Hugging Face libraries load as the same model.
 
         Raises:
-            ConfigError: the family is not `llama`.
+            ConfigError: the family is not `llama`, or a setting has no place in its file; the message names the field.
         """
         from jaxreason.core.hugging_face_config import render
 
@@ -242,6 +246,14 @@ class ModelConfig:
         if scaling is not None and scaling.kind == 'longrope' and not scaling.long_context:
             return min(self.max_positions, scaling.original_max_positions)
         return self.max_positions
+
+    def for_context(self, length: int) -> 'ModelConfig':
+        """The config for contexts up to `length` tokens: `longrope` takes its long factors if they pass its original length."""
+        scaling = self.rope_scaling
+        if scaling is None or scaling.kind != 'longrope':
+            return self
+        long = length > scaling.original_max_positions
+        return dataclasses.replace(self, rope_scaling=dataclasses.replace(scaling, long_context=long))
 
     @property
     def layer_kinds(self) -> tuple[tuple[int, bool], ...]:

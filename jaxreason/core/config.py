@@ -158,6 +158,8 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
         raise _wrong(hint, value, where)
     if isinstance(hint, type) and issubclass(hint, enum.StrEnum):
         return hint(value)
+    if hint is int:
+        return int(value)
     if hint is not float:
         return value
     try:
@@ -248,6 +250,8 @@ def _accepts(hint: Any, value: Any) -> bool:
         return isinstance(value, str) and value in [str(member) for member in hint]
     if hint is float:
         return type(value) in (int, float)
+    if hint is int and type(value) is float:  # 1e12: a large count, as people write it
+        return value.is_integer() and 1e6 <= abs(value) < 2**53
     if hint is str:
         return type(value) is str and not any('\ud800' <= char <= '\udfff' for char in value)  # UTF-8 must hold it
     return type(value) is hint

@@ -4,6 +4,7 @@ Both spellings of rotary settings are read: `rope_theta` beside `rope_scaling`, 
 or one for each kind of layer). A setting that would change the numbers and is not supported is an error, never ignored.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -275,4 +276,15 @@ def render(config: ModelConfig) -> dict[str, Any]:
             }
         elif scaling.kind == 'longrope':
             raise ConfigError('the llama family is not written with longrope scaling.')
+    _check_nothing_is_lost(config, parse(result))
     return result
+
+
+def _check_nothing_is_lost(config: ModelConfig, written: ModelConfig) -> None:
+    """Refuses a config that would be read back as another model. Dtypes are the reader's choice."""
+    for field in dataclasses.fields(config):
+        given, read = getattr(config, field.name), getattr(written, field.name)
+        if given != read and not field.name.endswith('_dtype'):
+            raise ConfigError(
+                f'{field.name} has no place in a file of the llama family, which means {str(read)[:60]}; got {str(given)[:60]}.'
+            )

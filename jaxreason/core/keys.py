@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import jax
 
 SEED_LIMIT = 2**32
+_GENERATOR = 'threefry2x32'  # named, so that no setting of the user's JAX changes a draw
 
 
 def fold(key: 'jax.Array', *path: 'str | int | jax.Array') -> 'jax.Array':
@@ -50,4 +51,11 @@ def question_key(seed: int, question_id: str) -> 'jax.Array':
     import jax
 
     high, low = question_words(question_id)
-    return fold(jax.random.key(seed), 'sample', high, low)
+    return fold(jax.random.key(seed, impl=_GENERATOR), 'sample', high, low)
+
+
+def wrap_key(data: 'jax.Array') -> 'jax.Array':
+    """The key whose data, two 32-bit words, this is."""
+    import jax
+
+    return jax.random.wrap_key_data(data, impl=_GENERATOR)

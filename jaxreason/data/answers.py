@@ -3,14 +3,20 @@
 The answer is the last box outside a thinking block, else the last explicit answer statement (`the answer is`, `Answer:`,
 `####`, `<answer>`). Values side by side (`\\boxed{20} or \\boxed{21}`) are a hedge: they come back as a list, which equals no
 single value. A value that the text withdraws afterwards does not count. A number is never inferred from a response that
-names no answer. All of it is linear in the length of the response.
+names no answer. Where a model runs on into a question of its own (`Question:`, `Human:`), what it answers there does not count.
+All of it is linear in the length of the response.
 """
 
+import collections
+import itertools
 import re
+from collections.abc import Iterator
 
 from jaxreason.data.boxes import Span, find_boxes
-from jaxreason.data.normalise import answer_key
+from jaxreason.data.normalise import read
+from jaxreason.data.sentences import stated_number
 from jaxreason.data.thinking import outside_thinking
+from jaxreason.data.values import full_key
 
 MAX_GAP = 80  # characters between two values that still stand side by side
 MAX_STATEMENT = 2000  # characters of a stated value
@@ -18,13 +24,15 @@ _STATEMENTS_READ = 64  # from the end; more than one decides only if they stand 
 _STATEMENT_WINDOW = 200_000  # characters from the end in which a statement is looked for
 _TAIL = 600  # characters after a value in which it may be withdrawn
 
-_VERB = r'(?:(?:is|are|was|were|would be|will be|should be|must be|becomes|equals|comes out to be)\b|[=:])'
+_VERB = r'(?:(?:is|are|was|were|would be|will be|should be|must be|becomes|equals|comes out to be'
+_VERB += r'|(?:comes|came|works out|worked out|turns out|adds up|amounts) to(?: be)?)\b|[=:])'
 _ANCHOR = re.compile(
     r'<answer>|^[ \t]*####[ \t]*(?!#)'
     r'|\b(?:final|correct)[ \t]+(?:result|value|option|choice|solution)[*_]{0,3}[ \t]*' + _VERB +
     r'|\bcorrect(?:ion|ed)[*_]{0,3}[ \t]*:'
     r'|\bans(?:wer)?s?\b(?![ \t]+(?:the|these|this|each|all|choices?|options?)\b)'
-    r'(?:[ \t]*\([^()\n]{0,60}\))?[*_]{0,3}(?:(?:[ \t]+[\w\'$\\{}^.,-]{1,40}){0,14}?[ \t]+|[ \t]*)' + _VERB +
+    r'(?:[ \t]*\([^()\n]{0,60}\))?[*_]{0,3},?(?:(?:[ \t]+[\w\'$\\{}^.,-]{1,40}){0,14}?[ \t]+|[ \t]*)' + _VERB +
+    r'|^[ \t>*_#-]{0,12}(?:final[ \t]+)?answer[*_]{0,3}[ \t]{1,4}[-–—][ \t]+(?=[\d$\\(*-])'
     r'|^[ \t>*_#-]*(?:final[ \t]+)?answer[ \t*_:.]*$',
     re.IGNORECASE | re.MULTILINE,
 )  # fmt: skip
@@ -39,9 +47,13 @@ _FILLER = re.compile(
     re.I,
 )
 _NEGATION = re.compile(r'\s*(?:not|never|unknown\b.*|unclear\b.*|neither)\b', re.I)
+_NO_VALUE = re.compile(r'(?:wrong|incorrect|right|correct|unclear)\b(?!\s+(?:angle|triangle))', re.I)
+_SUBJECT = r'(?:she|he|they|it|we|i|you|this|that|there|her|his|their|so)\b'
 _CLAUSE = re.compile(
     r'[,;]?\s+(?:because|since|which|where|so that|so|as|when|after|if|but|hence|therefore|thus|given|obtained|for)\b'
-    r'|[!?](?=\s|$)|(?<!\.)\.(?=\s|$|[*_]|\\\]|\\\))|\s\(|\s[-–—]{1,2}\s(?=[a-z])|</answer>|\s+I\s+hope\b|<\|',
+    r'|[!?](?=\s|$)|(?<!\.)\.(?=\s|$|[*_]|\\\]|\\\))|\s\(|\s[-–—]{1,2}\s(?=[a-z])|</answer>|\s+I\s+hope\b|<\||</'
+    rf'|[,;:]\s+(?={_SUBJECT})|(?<=\d)[;:]\s+(?=[a-z]{{2}})|\s+and\s+(?:{_SUBJECT}|[A-Z][a-z]+\s+(?:is|has|had|was|gets|got|will|makes)\b)'
+    r'|\s+(?:Explanation|Reasoning|Solution|Note|Check|Verification|Step|Question|Problem)\s*\d*\s*:',
 )
 _YES_NO = re.compile(r'^(yes|no|true|false)\s*[,;].*', re.I)
 _HEADING = re.compile(r'(?:step|solution|explanation|final|conclusion|verification|part|note|case|answer|method|check)\b', re.I)
@@ -70,6 +82,15 @@ _DOUBT = re.compile(
 )
 
 
+# A new question that the model asks itself after its answer.
+_RUN_ON = re.compile(r'^[^\w\n]{0,4}(?:question|q|problem|human|user|instruction)[ \t]{0,4}\d{0,4}[^\w\n:]{0,3}:', re.I | re.M)
+_MISTAKES = re.compile(
+    r'\b(?:some|someone|many|others?|students?|note|forget\w*|if|mistakenly|tempting|trap|(?:common|usual|typical|frequent)\s+'
+    r'(?:mistakes?|errors?)|(?:one|you)\s+m(?:ight|ay))\b',
+    re.I,
+)
+
+
 def extract_answer(text: str) -> str | None:
     """The answer that a response names.
 
@@ -81,6 +102,8 @@ def extract_answer(text: str) -> str | None:
     """
     text = outside_thinking(text)
     boxes = find_boxes(text)
+    text = text[: _own_end(text, boxes)]
+    boxes = [box for box in boxes if box.end <= len(text)]
     if not boxes:
         return _standing(_statements(text), text)
     end = boxes[-1].end
@@ -89,6 +112,19 @@ def extract_answer(text: str) -> str | None:
     if later and (_DOUBT.search(text, end, later[0].start + 12) or _DROPPED.search(text, end, later[0].start)):
         return _standing(later, text)
     return _standing(boxes, text)
+
+
+def _own_end(text: str, boxes: list[Span]) -> int:
+    """Where the response to the question ends: before the first question of the model's own that follows an answer."""
+    if _RUN_ON.search(text) is None:
+        return len(text)
+    ends = [box.end for box in boxes[:1]]
+    for match in itertools.islice(_anchors(text, 0, _STATEMENT_WINDOW), _STATEMENTS_READ):
+        if span := _meant(text, match):
+            ends.append(span.end)
+            break
+    run_on = _RUN_ON.search(text, min(ends)) if ends else None
+    return run_on.start() if run_on else len(text)
 
 
 def _standing(spans: list[Span], text: str) -> str | None:
@@ -107,48 +143,52 @@ def _standing(spans: list[Span], text: str) -> str | None:
         values.insert(0, trailing[1])
     elif _DROPPED.search(tail.split('\n\n')[0]) and not _is_about_another(tail):
         return None
-    distinct = {answer_key(value): value for value in values[::-1] if value}
+    stated = [stated_number(value) for value in values[::-1] if value]
+    distinct = {full_key(read(value)): value for value in stated}
     return ' or '.join(distinct.values()) or None
 
 
 def _is_about_another(tail: str) -> bool:
-    """Whether what is called wrong after an answer is named: `Note that 19 is wrong`."""
-    before = _DROPPED.split(tail, maxsplit=1)[0]
-    return bool(re.search(r'\b(?:some|someone|many|others?|students?|note|forget\w*|if)\b', before, re.I))
+    """Whether what is called wrong after an answer is named: `Note that 19 is wrong`, `20 is common, which is wrong`."""
+    match = _DROPPED.search(tail)
+    before = tail[: match.start()] if match else tail
+    is_relative = match is not None and match[0].lower().startswith(('which', 'it'))
+    return bool(_MISTAKES.search(before) or (is_relative and re.search(r'\d', before)))
 
 
 def _statements(text: str, start: int = 0) -> list[Span]:
     """The last explicit answer statements from `start` on, in order."""
-    spans = []
-    for match in _anchors(text, max(start, len(text) - _STATEMENT_WINDOW)):
-        line = text.rfind('\n', 0, match.start()) + 1
-        before = text[max(line, match.start() - 60) : match.start()]
-        if _NOT_MEANT.search(re.split(r'[.!?]\s', before)[-1]):
-            continue
-        span = _stated(text, match.start(), match.end(), match[0].lstrip().startswith('#'))
-        if span is not None:
-            spans.append(span)
-    return spans
+    matches = collections.deque(_anchors(text, max(start, len(text) - _STATEMENT_WINDOW), len(text)), _STATEMENTS_READ)
+    return [span for match in matches if (span := _meant(text, match)) is not None]
 
 
-def _anchors(text: str, start: int) -> list[re.Match[str]]:
-    """The last matches of the anchor; only lines with one of its words are looked at."""
-    matches: list[re.Match[str]] = []
+def _meant(text: str, match: re.Match[str]) -> Span | None:
+    """The statement at an anchor, unless it is denied or only supposed."""
+    line = text.rfind('\n', 0, match.start()) + 1
+    before = text[max(line, match.start() - 60) : match.start()]
+    if _NOT_MEANT.search(re.split(r'[.!?]\s', before)[-1]):
+        return None
+    return _stated(text, match)
+
+
+def _anchors(text: str, start: int, stop: int) -> Iterator[re.Match[str]]:
+    """The matches of the anchor, in order; only lines with one of its words are looked at."""
     at = start
-    while (hint := _HINT.search(text, at)) is not None:
+    while (hint := _HINT.search(text, at, stop)) is not None:
         begin = max(start, text.rfind('\n', at, hint.start()) + 1)
         end = text.find('\n', hint.end())
         end = len(text) if end < 0 else end
-        matches += _ANCHOR.finditer(text, begin, end)
+        yield from _ANCHOR.finditer(text, begin, end)
         at = end
-    return matches[-_STATEMENTS_READ:]
 
 
-def _stated(text: str, start: int, at: int, is_hashes: bool) -> Span | None:
-    """The value after an anchor that ends at `at`."""
+def _stated(text: str, anchor: re.Match[str]) -> Span | None:
+    """The value after an anchor."""
+    start, at = anchor.span()
+    is_hashes = anchor[0].lstrip().startswith('#')
     filler = _FILLER.match(text, at, at + 200)
     begin = filler.end() if filler else at
-    if _NEGATION.match(text, begin):
+    if _NEGATION.match(text, begin) or (anchor[0][-1:].isalpha() and _NO_VALUE.match(text, begin)):
         return None
     rest = text[begin : begin + MAX_STATEMENT]
     for opener, closer in (('$$', '$$'), ('\\[', '\\]')):

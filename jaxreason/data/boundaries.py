@@ -67,8 +67,12 @@ class Boundaries:
 
         Args:
             token_bytes: what each token adds to the text, by id, for as many ids as the model has logits; empty for special
-            ones. step_delimiters: any of them ends a step; none means that an answer is one step. stop_strings: any of them
-            ends the solution.
+                ones.
+            step_delimiters: any of them ends a step; none means that an answer is one step.
+            stop_strings: any of them ends the solution.
+
+        Returns:
+            The table, over the states that can be reached.
 
         Raises:
             ConfigError: a delimiter or stop string is empty, or together they are too long for a table.

@@ -25,17 +25,20 @@ FILES = {
     'math500': ('math500.jsonl', 'math500/{split}.jsonl', 'math500_{split}.jsonl'),
 }
 FIELDS = ('question', 'answer', 'id', 'level', 'subject', 'solution')
+# Fields of a request that only some kinds of source use.
+_USED_BY = {'split': ('named', 'procedural', 'tfds'), 'manual_dir': ('named',), 'data_dir': ('tfds',)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """Which problems.
+    """Which problems. A field that the source does not use must keep its default, `seed` apart.
 
     Attributes:
         source: `basic` (the shipped questions); `gsm8k`, `math` or `math500` (files in `manual_dir`); the path of a `.jsonl`
             file; `procedural:KIND:DIFFICULTY` (generated; DIFFICULTY a number or a range such as 1-8); or `tfds:NAME`, a set
             that `prepare` has written to `data_dir`.
-        split: which part of a named set; part of the address of generated problems.
+        split: which part of a named set (`math500` has only `test`) or of a prepared one; part of the address of generated
+            problems.
         fields: for a `.jsonl` file with names of its own: ours (question, answer, id, level, subject, solution) to the file's.
         levels: only problems whose `level` is one of these; empty for all.
         offset: problems to pass over, after shuffling.
@@ -68,6 +71,23 @@ class DataSpec:
             raise ConfigError(f'levels must be left out for generated problems: {self.source} names their difficulty.')
         if self.source.startswith('procedural:') and self.limit is None:
             raise ConfigError(f'limit must be set: {self.source} is endless.')
+        if self.source == 'math500' and self.split != 'test':
+            raise ConfigError(f'split must be test for math500, which has no other, got {self.split!r}.')
+        kind = _kind(self.source)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if kind is not None and kind not in _USED_BY.get(field.name, kind) and value != field.default:
+                raise ConfigError(f'{field.name} must be left out: {self.source} does not use it, got {value!r}.')
+
+
+def _kind(source: str) -> str | None:
+    """The kind of a source, None where there is no such source."""
+    prefix, colon, _ = source.partition(':')
+    if colon and prefix in ('procedural', 'tfds'):
+        return prefix
+    if source == 'basic' or source.endswith('.jsonl'):
+        return 'file'
+    return 'named' if source in FILES else None
 
 
 def load_problems(source: DataSpec | str, **options: Any) -> list[Problem]:

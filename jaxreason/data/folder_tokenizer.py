@@ -1,7 +1,7 @@
 """Reads the tokenizer of a Hugging Face folder.
 
 `tokenizer.json` holds the pieces and how text is cut; `tokenizer_config.json` names special pieces and holds the chat template,
-unless `chat_template.jinja` does; `generation_config.json` may name further ends. The file is a program for the `tokenizers`
+unless a file of its own does; `generation_config.json` may name further ends. The file is a program for the `tokenizers`
 library, so it is checked before it is believed: ids, merges, and regular expressions that could take for ever.
 """
 
@@ -62,6 +62,33 @@ def read_folder(folder: Path) -> Definition:
     return _named(folder, config, backend, data, model, tuple(pieces), specials)
 
 
+def read_chat_template(folder: Path) -> str | None:
+    """Reads the chat template in `folder`.
+
+    Returns:
+        The contents of `chat_template.jinja`, else the entry in `tokenizer_config.json`, else that in `chat_template.json`; of
+        several by name, the one named default; None where there is none.
+
+    Raises:
+        TokenizerError: a file is damaged, or the template is no text.
+    """
+    own = folder / 'chat_template.jinja'
+    if own.is_file():
+        return _read(own)
+    for path in (folder / 'tokenizer_config.json', folder / 'chat_template.json'):
+        template = _optional_json(path).get('chat_template')
+        if isinstance(template, list):
+            named = (item for item in template if isinstance(item, dict) and item.get('name') == 'default')
+            template = next(named, {}).get('template')
+        if template is not None and not isinstance(template, str):
+            raise TokenizerError(
+                f'{path}: chat_template must be text, got {type(template).__name__}; take the file of the original model.'
+            )
+        if template is not None:
+            return template
+    return None
+
+
 def _named(folder, config, backend, data, model, pieces, specials) -> Definition:
     """Finds the pieces with a role, and puts the definition together."""
     all_ids = {**model['vocab'], **{piece: special.id for piece, special in specials.items()}}
@@ -90,7 +117,7 @@ def _named(folder, config, backend, data, model, pieces, specials) -> Definition
         pad_id=pad_id if pad_id is not None else eos_ids[0] if eos_ids else 0,
         add_bos=add_bos and bos_id is not None,
         space_prefix=prefix,
-        chat_template=_chat_template(folder, config),
+        chat_template=read_chat_template(folder),
         unknown_id=all_ids.get(unknown) if isinstance(unknown, str) else None,
     )
 
@@ -201,17 +228,6 @@ def _without_prefix(data: dict) -> 'tokenizers.Tokenizer':
         if part.get('type') == 'Metaspace':
             part['prepend_scheme'] = 'never'
     return _backend(json.dumps(data), Path('tokenizer.json'))
-
-
-def _chat_template(folder: Path, config: dict) -> str | None:
-    apart = folder / 'chat_template.jinja'
-    if apart.is_file():
-        return _read(apart)
-    template = config.get('chat_template', _optional_json(folder / 'chat_template.json').get('chat_template'))
-    if isinstance(template, list):
-        named = {entry.get('name'): entry.get('template') for entry in template if isinstance(entry, dict)}
-        template = named.get('default')
-    return template if isinstance(template, str) else None
 
 
 def _check_expressions(data: dict, source: Path) -> None:

@@ -7,8 +7,9 @@ the start of a worker) and 512 MB; no decision in time is `UNJUDGED`. The last j
 decision: two numbers that differ, a hedge, units in conflict or a false equation never reach it.
 
 Conventions: the answer is what `answers.extract_answer` finds; values must be equal exactly, unless the reference itself is a
-rounded decimal; a percent equals its fraction; an added unit is fine, a conflicting one wrong; tuples are ordered, sets and
-lists of solutions are not; an inequality in one variable equals its interval; text compares without case.
+rounded decimal; a percent equals its fraction; an added unit is fine, a conflicting one wrong, `5 hours and 30 minutes` may
+also be the sum; a word that may change the number before it keeps the answer from being that number; tuples are ordered, sets
+and lists of solutions are not; an inequality in one variable equals its interval; text compares without case.
 """
 
 import concurrent.futures
@@ -23,7 +24,7 @@ from jaxreason.data.answers import extract_answer
 from jaxreason.data.grading_pool import WorkerPool
 from jaxreason.data.guards import Refused, Unreadable, check_effort
 from jaxreason.data.latex_tokens import tokenize
-from jaxreason.data.normalise import other_readings, read, strip_delimiters
+from jaxreason.data.normalise import list_reading, other_readings, read, strip_delimiters
 from jaxreason.data.reading import split
 from jaxreason.data.values import Opaque, equal
 
@@ -106,14 +107,13 @@ class Grader:
             One verdict a pair, in order.
         """
         extracted = [(gold, extract_answer(response)) for gold, response in pairs]
-        verdicts = [exact_verdict(gold, answer) for gold, answer in extracted]
-        hard = [index for index, verdict in enumerate(verdicts) if verdict is None]
+        # Equal answers are judged once: cheaper, and under load they cannot get different verdicts.
+        verdicts = {pair: exact_verdict(*pair) for pair in dict.fromkeys(extracted)}
+        hard = [pair for pair, verdict in verdicts.items() if verdict is None]
         if hard:
             with concurrent.futures.ThreadPoolExecutor(self.num_workers) as threads:
-                decided = threads.map(lambda index: self.grade_answer(*extracted[index]), hard)
-                for index, verdict in zip(hard, decided, strict=True):
-                    verdicts[index] = verdict
-        return [verdict for verdict in verdicts if verdict is not None]
+                verdicts.update(zip(hard, threads.map(lambda pair: self.grade_answer(*pair), hard), strict=True))
+        return [verdicts[pair] or Verdict.UNJUDGED for pair in extracted]
 
 
 def grade(gold: str, response: str) -> Verdict:
@@ -144,7 +144,9 @@ def exact_verdict(gold: str, answer: str | None) -> Verdict | None:
     result = equal(read(gold), read(answer))
     if result is True:
         return Verdict.CORRECT
-    golds, answers = (read(gold), *other_readings(gold)), (read(answer), *other_readings(answer))
+    golds, answers = [read(gold), *other_readings(gold)], [read(answer), *other_readings(answer)]
+    if items := list_reading(answer):
+        answers.append(items)
     if len(golds) > 1 or len(answers) > 1:
         results = [equal(g, a) for g in golds for a in answers]
         if True in results:

@@ -14,8 +14,7 @@ from jaxreason.data.expressions import read_number
 from jaxreason.data.guards import MAX_ANSWER_CHARS, Refused, Unreadable, check_text
 from jaxreason.data.latex_tokens import Token, plain, tokenize, unwrap_text
 from jaxreason.data.number_words import parse_number_words
-from jaxreason.data.reading import read_items, with_letter_unit
-from jaxreason.data.units import parse_unit
+from jaxreason.data.reading import compound_readings, read_items, read_words, with_letter_unit
 from jaxreason.data.values import Based, Clock, Group, Opaque, Quantity, Value
 
 _PLAIN_NUMBER = re.compile(r'-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?', re.ASCII)
@@ -74,7 +73,7 @@ def _read_cached(text: str) -> Value:
 
 
 def other_readings(text: str) -> tuple[Value, ...]:
-    """Values that the text may have beside `read(text)`: a list for `70,110`, metres for `5 m`, the text of `(D) 42`."""
+    """Values that the text may have beside `read(text)`: metres for `5 m`, 330 minutes for `5 hours and 30 minutes`."""
     return () if len(text) > MAX_ANSWER_CHARS else _other_readings_cached(text)
 
 
@@ -83,14 +82,24 @@ def _other_readings_cached(text: str) -> tuple[Value, ...]:
     try:
         check_text(text)
         text = strip_delimiters(text)
-        if _AMBIGUOUS_LIST.fullmatch(text):
-            return (Group('list', tuple(_plain_number(part) for part in text.split(','))),)
         if choice := _choice(unwrap_text(text).translate({2: None, 3: None})):
             return (read(choice[1]), read(choice[2]))
-        unit = with_letter_unit(tokenize(text))
-        return (unit,) if unit else ()
-    except (Refused, Unreadable):
+        tokens = _trimmed(tokenize(text))
+        unit = with_letter_unit(tokens)
+        return (unit,) if unit else compound_readings(tokens)
+    except (Refused, Unreadable, RecursionError, ZeroDivisionError, OverflowError):
         return ()
+
+
+def list_reading(answer: str) -> Group | None:
+    """A list for an answer such as `70,110`, which a comma without a space may part as well as group.
+
+    A reference answer has no such reading: there the comma groups the digits of one number.
+    """
+    text = strip_delimiters(answer) if len(answer) <= MAX_ANSWER_CHARS else ''
+    if not _AMBIGUOUS_LIST.fullmatch(text):
+        return None
+    return Group('list', tuple(_plain_number(part) for part in text.split(',')))
 
 
 def answer_key(answer: str) -> str:
@@ -149,7 +158,7 @@ def _read(text: str) -> Value:
     if special is not None:
         return special
     if number := parse_number_words(flat):
-        return _read_words(*number)
+        return read_words(*number)
     if choice := _choice(flat):
         return read(choice[1])
     return read_items(_trimmed(tokenize(_PREFIX.sub('', flat) if _PREFIX.match(flat) else text)))
@@ -189,9 +198,3 @@ def _read_based(text: str) -> Based | None:
     base = int(match[2]) if match[2].isdigit() else _BASES.get(match[2], 0)
     digits = [int(d, 36) for d in match[1] if d.isalnum()]
     return Based(match[1], base) if base >= 2 and max(digits) < base else None
-
-
-def _read_words(number: Fraction, rest: str) -> Value:
-    if rest in ('percent', 'per cent'):
-        return Quantity(rational(number / 100), percent=True)
-    return Quantity(rational(number), parse_unit(rest) if rest else None)

@@ -35,8 +35,16 @@ _TENS = {
 }
 _SCALES = {'thousand': 10**3, 'million': 10**6, 'billion': 10**9}
 _PARTS = {'half': 2, 'halves': 2, 'third': 3, 'thirds': 3, 'quarter': 4, 'quarters': 4, 'fourth': 4, 'fourths': 4}
+_PARTS |= {'twelfth': 12, 'twelfths': 12, 'seventh': 7, 'sevenths': 7, 'ninth': 9, 'ninths': 9}
 _PARTS |= {'fifth': 5, 'fifths': 5, 'sixth': 6, 'sixths': 6, 'eighth': 8, 'eighths': 8, 'tenth': 10, 'tenths': 10}
-_NUMBER_WORDS = _UNITS.keys() | _TENS.keys() | _SCALES.keys() | _PARTS.keys() | {'hundred', 'and', 'minus', 'negative', 'a'}
+NUMBER_WORDS = _UNITS.keys() | _TENS.keys() | _SCALES.keys() | _PARTS.keys() | {'hundred', 'and', 'minus', 'negative', 'a'}
+
+
+# Digits before a fraction in words: 12 and a half, 3 and three-quarters.
+_MIXED = re.compile(
+    rf'\s*(-?)(\d{{1,15}})\s+and\s+(an?|{"|".join(_UNITS)})[\s-]+({"|".join(sorted(_PARTS, key=len, reverse=True))})\b',
+    re.I | re.ASCII,
+)
 
 
 def parse_number_words(text: str) -> tuple[Fraction, str] | None:
@@ -49,15 +57,26 @@ def parse_number_words(text: str) -> tuple[Fraction, str] | None:
         The number and the words after it (a noun or a unit), or None if the text does not start with one.
     """
     words = re.findall(r'[^\s-]+', text.lower())
+    mixed = _MIXED.match(text)
+    if mixed:
+        rest = text[mixed.end() :].lower().split()
+        value = int(mixed[2]) + Fraction(int(_cardinal([_one(mixed[3])]) or 0), _PARTS[mixed[4].lower()])
+        return (-value if mixed[1] else value, ' '.join(rest)) if all(w.isalpha() for w in rest) else None
     count = 0
-    while count < len(words) and words[count] in _NUMBER_WORDS:
+    while count < len(words) and words[count] in NUMBER_WORDS:
         count += 1
     while count and words[count - 1] in ('and', 'a'):
         count -= 1
     if not count or not all(w.isalpha() for w in words[count:]):
         return None
-    value = _signed(words[:count])
-    return None if value is None else (value, ' '.join(words[count:]))
+    number = _signed(words[:count])
+    if number is None:
+        return None
+    return (-number if text.lstrip().startswith('-') else number, ' '.join(words[count:]))
+
+
+def _one(word: str) -> str:
+    return 'one' if word.lower() in ('a', 'an') else word.lower()
 
 
 def _signed(words: list[str]) -> Fraction | None:

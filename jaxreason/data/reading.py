@@ -4,6 +4,7 @@ The grammar above expressions. An answer is split at separators outside brackets
 signs, each side is a group, an interval, a union, text, or an expression with a unit after it.
 """
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -11,6 +12,7 @@ from jaxreason.data.exact import Expression, rational, symbol
 from jaxreason.data.expressions import read_expression
 from jaxreason.data.guards import MAX_ITEMS, Refused, Unreadable
 from jaxreason.data.latex_tokens import Token
+from jaxreason.data.nouns import leading_scale, says_nothing
 from jaxreason.data.number_words import parse_number_words
 from jaxreason.data.relations import is_name, read_relation
 from jaxreason.data.units import SINGLE_LETTERS, Unit, is_unit, parse_unit
@@ -20,30 +22,7 @@ _OPENERS = {'(': ')', '[': ']', '{': '}', '\\{': '\\}'}
 _CURRENCIES = frozenset('$€£¥₹')
 _SEPARATOR_WORDS = frozenset(('and', 'or'))
 _INFINITY = frozenset(('infty',))
-# Words that change what the number before them says.
-_NO_NOUNS = frozenset(
-    (
-        'not',
-        'but',
-        'maybe',
-        'perhaps',
-        'possibly',
-        'or',
-        'and',
-        'approximately',
-        'about',
-        'wrong',
-        'incorrect',
-        'to',
-        'through',
-        'at',
-        'least',
-        'most',
-        'more',
-        'less',
-        'than',
-    )
-)
+_NOUN_MARKS = frozenset('./\'"^()-')
 _NO_TEXT_MARKS = frozenset('+*/^=_|<>')
 
 
@@ -96,8 +75,23 @@ def read_term(tokens: list[Token]) -> Value:
     if tokens[0].kind == 'mark' and (group := _read_group(tokens)) is not None:
         return group
     if _is_text(tokens):
-        return read_text(tokens)
+        number = parse_number_words(' '.join(token.text for token in tokens))
+        return read_words(*number) if number else read_text(tokens)
     return _read_quantity(tokens)
+
+
+def read_words(number: Fraction, rest: str) -> Quantity:
+    """A number in words with the unit or noun after it.
+
+    Args:
+        number: its value.
+        rest: the words after it; may be empty.
+
+    Raises:
+        Unreadable: the words after it may change its value.
+    """
+    unit, percent, factor = _read_unit([Token('word', word, True) for word in rest.split()], rational(number))
+    return Quantity(rational(number) * factor, unit, percent)
 
 
 def read_text(tokens: list[Token]) -> Text:
@@ -277,27 +271,27 @@ def _read_unit(tokens: list[Token], value: Expression) -> tuple[Unit | None, boo
         return None, True, rational(Fraction(1, 100))
     if unit := parse_unit(phrase):
         return unit, False, one
-    scales = {'thousand': 10**3, 'million': 10**6, 'billion': 10**9, 'trillion': 10**12}
-    if texts and texts[0].lower() in scales:
-        unit, percent, factor = _read_unit(tokens[1:], value)
-        return unit, percent, factor * rational(scales[texts[0].lower()])
-    is_noun = tokens[0].kind == 'word' and all(
-        token.kind in ('word', 'letter') or token.text in ('.', '/', "'", '"', '^', '(', ')', '-') or _is_small_power(token)
-        for token in tokens
-    )
-    if (
-        not is_noun
-        or not value.is_number
-        or _NO_NOUNS & {text.lower() for text in texts}
-        or parse_number_words(' '.join(texts))
-    ):
+    rest = tokens[1:]
+    if texts and (scale := leading_scale(texts[0])):
+        unit, percent, factor = _read_unit(rest, value)
+        return unit, percent, factor * rational(scale)
+    if texts and texts[0].lower() == 'percent' and _is_noun(rest):
+        return None, True, rational(Fraction(1, 100))
+    if not value.is_number or not _is_noun(tokens):
         raise Unreadable('tokens after the expression')
-    return None, False, one
+    # Only a plural is surely a unit by itself: `5 hours late`, but `5 minute steps`.
+    return (parse_unit(texts[0]) if texts[0].endswith('s') else None), False, one
 
 
-def _is_small_power(token: Token) -> bool:
-    """The 2 or 3 of a squared or cubed noun (`units^2`)."""
-    return token.kind == 'number' and token.text in ('2', '3')
+def _is_noun(tokens: list[Token]) -> bool:
+    """Whether these tokens only name what is counted."""
+    if not tokens or tokens[0].kind != 'word':
+        return False
+    for before, token in itertools.pairwise(tokens):
+        is_power = token.text in ('2', '3') and before.text == '^'  # units^2
+        if token.kind not in ('word', 'letter') and token.text not in _NOUN_MARKS and not is_power:
+            return False
+    return says_nothing([token.text for token in tokens if token.kind in ('word', 'letter')])
 
 
 def with_letter_unit(tokens: list[Token]) -> Quantity | None:
@@ -311,3 +305,34 @@ def with_letter_unit(tokens: list[Token]) -> Quantity | None:
     if not is_unit(tokens[-1].text) or not isinstance(value, Quantity) or value.unit or not value.number.is_number:
         return None
     return Quantity(value.number, parse_unit(tokens[-1].text), value.percent, value.decimals)
+
+
+def compound_readings(tokens: list[Token]) -> tuple[Quantity, ...]:
+    """The other way to read `5 hours and 30 minutes`: as their sum, in each of the units.
+
+    Only amounts in falling units of one dimension are added, and only what `and`, a comma or nothing joins.
+
+    Args:
+        tokens: of a whole answer.
+
+    Returns:
+        The sum in each unit; empty if the answer is no such amount.
+    """
+    parts, separators = split(tokens, lambda token: token.text in ('and', ','))
+    if not separators:
+        starts = [0, *(i for i in range(1, len(tokens)) if tokens[i].kind == 'number' and tokens[i - 1].kind == 'word')]
+        parts = [tokens[i:j] for i, j in itertools.pairwise([*starts, len(tokens)])]
+    if not 2 <= len(parts) <= 3:
+        return ()
+    amounts: list[tuple[Fraction, Unit]] = []
+    for part in parts:
+        value = read_term(part)
+        number = value.number.constant if isinstance(value, Quantity) else None
+        if number is None or number < 0 or not isinstance(value, Quantity) or value.unit is None:
+            return ()
+        amounts.append((number, value.unit))
+    for (_, larger), (_, smaller) in itertools.pairwise(amounts):
+        if larger.dimensions != smaller.dimensions or larger.size <= smaller.size:
+            return ()
+    total = sum((number * unit.size for number, unit in amounts), Fraction(0))
+    return tuple(Quantity(rational(total / unit.size), unit) for _, unit in amounts)

@@ -156,10 +156,6 @@ class Tokenizer:
         """`token_bytes` of every id, up to `rows` (the embedding may have more rows than there are ids)."""
         return [self.token_bytes(index) for index in range(rows or self.vocab_size)]
 
-    def special_id(self, piece: str) -> int | None:
-        """The id of a special piece, or None."""
-        return self._specials[piece].id if piece in self._specials else None
-
     def special_text(self, index: int | None) -> str:
         """The text of a special piece by its id; empty for None and for ids that are not special."""
         return '' if index is None else self._special_ids.get(index, '')

@@ -46,6 +46,8 @@ _POWERS = {'square': 2, 'sq': 2, 'cubic': 3, 'cu': 3}
 _SPEED = {'mph': 'mi / h', 'kmh': 'km / h', 'kph': 'km / h', 'mps': 'm / s', 'bpm': None, 'rpm': None}
 # Letters that are as likely to be a variable: units only where the text sets them apart.
 SINGLE_LETTERS = frozenset(name for name in _BASE if len(name) == 1 and name.isalpha())
+_MONEY = frozenset(('dollar', 'euro', 'sterling', 'yen', 'rupee'))
+_AN_HOUR = re.compile(r'\s+an?\s+(hour|minute|second)$')
 _PART = re.compile(r'(?:(square|sq|cubic|cu)\.?\s+)?([a-z$€£¥¢₹°]+)\.?\s*(?:\^\s*(\d)|(squared|cubed))?')
 
 
@@ -56,10 +58,12 @@ class Unit:
     Attributes:
         dimensions: what it measures, as (dimension, power), sorted.
         size: how many of the base unit it is.
+        money: what is paid, of a rate of pay or a price (`dollars` of `dollars per day`).
     """
 
     dimensions: tuple[tuple[str, int], ...]
     size: Fraction
+    money: 'Unit | None' = None
 
 
 def is_unit(word: str) -> bool:
@@ -76,8 +80,8 @@ def parse_unit(phrase: str) -> Unit | None:
     Returns:
         The unit, or None for a phrase with a word that is no unit (a noun).
     """
-    phrase = phrase.lower().strip(' .,')
-    phrase = _SPEED.get(phrase) or phrase
+    phrase = re.sub(r'^degrees?\s+(?=celsius$|fahrenheit$)', '', phrase.lower().strip(' .,'))
+    phrase = _SPEED.get(phrase) or _AN_HOUR.sub(r' per \1', phrase)
     dimensions: dict[str, int] = {}
     sign, size = 1, Fraction(1)
     for part in re.split(r'(\bper\b|/)', phrase):
@@ -97,4 +101,6 @@ def parse_unit(phrase: str) -> Unit | None:
     # A litre is a cubic decimetre.
     if known == (('length', 3),):
         return Unit((('volume', 1),), size * 1000)
-    return Unit(known, size) if known else None
+    first = re.split(r'\s+per\b|/', phrase)[0].strip()
+    money = parse_unit(first) if sign < 0 and _BASE.get(first, ('', 0))[0] in _MONEY else None
+    return Unit(known, size, money) if known else None

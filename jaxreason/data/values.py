@@ -195,11 +195,13 @@ def _and(results: list[bool | None]) -> bool | None:
 def _equal_quantities(gold: Quantity, answer: Quantity) -> bool | None:
     if gold.name and answer.name and gold.name != answer.name:
         return False
-    left, right = gold.number, answer.number
-    if gold.unit and answer.unit and gold.unit != answer.unit:
-        if gold.unit.dimensions != answer.unit.dimensions:
+    left, right, unit = gold.number, answer.number, answer.unit
+    if gold.unit and unit and gold.unit != unit:
+        if unit.money is not None and gold.unit.dimensions == unit.money.dimensions:
+            unit = unit.money  # the reference leaves out that its dollars are per day
+        if gold.unit.dimensions != unit.dimensions:
             return False
-        left, right = left * rational(gold.unit.size), right * rational(answer.unit.size)
+        left, right = left * rational(gold.unit.size), right * rational(unit.size)
     result = left.equals(right)
     if result is False and gold.percent != answer.percent and not gold.unit and not answer.unit:
         result = _equal_percentage(*((gold, answer) if gold.percent else (answer, gold)))
@@ -295,6 +297,10 @@ def _equal_collections(gold: Value, answer: Value) -> bool | None:
         return _equal_quantities(gold, answer)
     if isinstance(gold, Group) and isinstance(answer, Group):
         return _equal_groups(gold, answer)
+    if isinstance(gold, Group) and not gold.is_ordered and isinstance(answer, Quantity):
+        return _match(_distinct(gold.items), (answer,))
+    if isinstance(answer, Group) and not answer.is_ordered and isinstance(gold, Quantity):
+        return _match((gold,), _distinct(answer.items))
     for pair, interval in ((gold, answer), (answer, gold)):
         if isinstance(pair, Group) and isinstance(interval, Interval):
             return _pair_is_interval(pair, interval)
@@ -330,19 +336,41 @@ def _equal_groups(gold: Group, answer: Group) -> bool | None:
 
 
 def _distinct(items: tuple[Value, ...]) -> tuple[Value, ...]:
-    return tuple({item.key: item for item in items}.values())
+    """Drops what repeats another item; the fuller one stays, so that `5, 5 cm, 5 kg` keeps both units."""
+    kept: dict[str, list[Value]] = {}
+    for item in sorted(items, key=lambda item: not (isinstance(item, Quantity) and (item.unit or item.name))):
+        same = kept.setdefault(item.key, [])
+        if not any(equal(other, item) is True for other in same):
+            same.append(item)
+    return tuple(item for same in kept.values() for item in same)
+
+
+def full_key(value: Value) -> tuple[object, ...]:
+    """What two values share only if they say the same in every respect: the key, and the units and names it leaves out."""
+    if isinstance(value, Quantity):
+        return (value.key, value.unit, value.name)
+    if isinstance(value, Group):
+        return (value.kind, *map(full_key, value.items))
+    return (value.key,)
 
 
 def _match(gold: tuple[Value, ...], answer: tuple[Value, ...]) -> bool | None:
-    """Pairs the items off in any order."""
+    """Pairs the items off in any order; those that say the same in every respect first."""
     if len(gold) != len(answer):
         return False
-    shared = {item.key for item in gold} & {item.key for item in answer}
-    left = [item for item in answer if item.key not in shared]
-    is_unsure = False
+    unpaired: dict[tuple[object, ...], list[Value]] = {}
+    for other in answer:
+        unpaired.setdefault(full_key(other), []).append(other)
+    rest: list[Value] = []
     for item in gold:
-        if item.key in shared:
-            continue
+        same = unpaired.get(full_key(item))
+        if same and equal(item, same[-1]) is True:
+            same.pop()
+        else:
+            rest.append(item)
+    left = [other for same in unpaired.values() for other in same]
+    is_unsure = False
+    for item in rest:
         results = [equal(item, other) for other in left]
         if True in results:
             del left[results.index(True)]

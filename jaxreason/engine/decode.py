@@ -19,13 +19,12 @@ from flax import struct
 from jax import lax
 
 from jaxreason.core.architecture import ModelConfig
+from jaxreason.core.keys import wrap_key
+from jaxreason.data.boundaries import STEP, STOP
 from jaxreason.engine.sampling import Rule, draw
 from jaxreason.models.cache import Cache
 from jaxreason.models.heads import lm_logits
 from jaxreason.models.transformer import forward
-
-EVENT_STEP = 1  # the boundary table's bits
-EVENT_STOP = 2
 
 
 class Halt(enum.IntEnum):
@@ -63,7 +62,7 @@ class Tables:
     """What a token does to a row: the compiled boundaries and the tokens that end a text."""
 
     transition: Any  # [m, v] int, next state
-    event: Any  # [m, v] uint8, EVENT bits completed within the token
+    event: Any  # [m, v] uint8, bits STEP and STOP completed within the token
     ends: Any  # [v] bool
 
 
@@ -86,6 +85,7 @@ def decode_chunk(
     rows: RowState,
     tables: Tables,
     wake: jax.Array,
+    limit: jax.Array,
     *,
     rule: Rule,
     stats: tuple[str, ...],
@@ -101,9 +101,10 @@ def decode_chunk(
         rows: `left` says which rows take part.
         tables: what a token does.
         wake: [2] bool; end early when a row has halted, when all rows of a slot have.
+        limit: [] int32, end after this many steps; traced, so that it may change without compiling anew.
         rule: the distribution drawn from.
         stats: fields of `Draw` to keep of every token; what is not asked for is not computed.
-        length: most steps.
+        length: most steps, and what is allocated for them.
         rows_per_slot: rows that share a prompt.
     """
     began_b = rows.left > 0
@@ -116,20 +117,20 @@ def decode_chunk(
             began_b.reshape(-1, rows_per_slot), axis=-1
         )
         woken = (wake[0] & jnp.any(halted_b)) | (wake[1] & jnp.any(slot_done))
-        return (step < length) & jnp.any(rows.left > 0) & ~woken
+        return (step < jnp.minimum(limit, length)) & jnp.any(rows.left > 0) & ~woken
 
     def advance(carry):
         step, cache, rows, chunk = carry
         active_b = rows.left > 0
-        positions_b = jnp.where(active_b, jnp.repeat(cache.prompt_length, rows_per_slot) + cache.length, -1)
+        positions_b = jnp.where(active_b, cache.next_position(), -1)
         hidden_b1d, cache = forward(config, params, rows.token[:, None], positions_b[:, None], cache)
         logits_bv = lm_logits(config, params, hidden_b1d)[:, 0]
         drawn = draw(logits_bv, _uniform(rows.key, rows.drawn), rows.greedy, rule)
         token_b = jnp.where(drawn.finite, drawn.token, 0)
         event_b = tables.event[rows.matcher, token_b]
         is_failed_b = active_b & ~drawn.finite
-        is_stop_b = active_b & drawn.finite & (tables.ends[token_b] | ((event_b & EVENT_STOP) > 0))
-        is_step_b = active_b & drawn.finite & ~is_stop_b & rows.until_step & ((event_b & EVENT_STEP) > 0)
+        is_stop_b = active_b & drawn.finite & (tables.ends[token_b] | ((event_b & STOP) > 0))
+        is_step_b = active_b & drawn.finite & ~is_stop_b & rows.until_step & ((event_b & STEP) > 0)
         halt_b = jnp.where(
             is_failed_b, Halt.FAILED, jnp.where(is_stop_b, Halt.STOP, jnp.where(is_step_b, Halt.STEP, Halt.NONE))
         )
@@ -165,6 +166,6 @@ def _uniform(key_b2: jax.Array, drawn_b: jax.Array) -> jax.Array:
     """One number in [0, 1) a row, addressed by the row's key and its position."""
 
     def one(key_data, position):
-        return jax.random.uniform(jax.random.fold_in(jax.random.wrap_key_data(key_data), position))
+        return jax.random.uniform(jax.random.fold_in(wrap_key(key_data), position), dtype=jnp.float32)
 
     return jax.vmap(one)(key_b2, drawn_b)

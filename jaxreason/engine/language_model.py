@@ -101,6 +101,7 @@ def load(
     *,
     dtype: Literal['float32', 'bfloat16'] = 'float32',
     mesh: 'Mesh | Mapping[str, int] | None' = None,
+    max_context: int | None = None,
 ) -> LanguageModel:
     """Loads a policy.
 
@@ -108,6 +109,8 @@ def load(
         source: a preset (fetched if it is not in the cache), a Hugging Face folder, or a GGUF file.
         dtype: of parameters and matrix operands; sums, norms and probabilities are float32 always.
         mesh: devices to spread it over, or sizes of the axes `data` and `model`; None for one device.
+        max_context: longest prompt plus solution that will be run, tokens. Only models whose rotary factors depend on it
+            (Phi-3 long) need to be told; None is the context that they were first trained at.
 
     Raises:
         WeightsError: the weights are missing, damaged, or of an unknown architecture.
@@ -115,7 +118,7 @@ def load(
         ConfigError: the mesh does not fit the devices or the model.
     """
     mesh = make_mesh(mesh) if isinstance(mesh, Mapping) else mesh
-    checkpoint = read_checkpoint(resolve(str(source)), dtype)
+    checkpoint = read_checkpoint(resolve(str(source)), dtype, max_context)
     config = checkpoint.config
     tokenizer = _tokenizer(checkpoint.tokenizer_source)
     if tokenizer is not None:

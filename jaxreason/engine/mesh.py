@@ -15,6 +15,20 @@ from jaxreason.core.errors import ConfigError
 AXES = ('data', 'model')
 
 
+def check_axes(shape: Mapping[str, int]) -> None:
+    """Refuses a mesh that fits no devices at all; asks none.
+
+    Raises:
+        ConfigError: an axis is unknown or not positive, or more than one takes the rest.
+    """
+    unknown = [name for name in shape if name not in AXES]
+    if unknown:
+        raise ConfigError(f'mesh axes are {" and ".join(AXES)}, got {unknown[0]!r}.')
+    sizes = list(shape.values())
+    if any(size < 1 and size != -1 for size in sizes) or sizes.count(-1) > 1:
+        raise ConfigError(f'mesh sizes must be at least 1 (one may be -1 for the rest), got {dict(shape)}.')
+
+
 def make_mesh(shape: Mapping[str, int]) -> Mesh:
     """A mesh over all devices.
 
@@ -24,14 +38,10 @@ def make_mesh(shape: Mapping[str, int]) -> Mesh:
     Raises:
         ConfigError: an axis is unknown or not positive, or the product is not the number of devices.
     """
-    unknown = [name for name in shape if name not in AXES]
-    if unknown:
-        raise ConfigError(f'mesh axes are {" and ".join(AXES)}, got {unknown[0]!r}.')
+    check_axes(shape)
     sizes = [shape.get(name, 1) for name in AXES]
     available = jax.device_count()
     given = math.prod(size for size in sizes if size != -1)
-    if any(size < 1 and size != -1 for size in sizes) or sizes.count(-1) > 1:
-        raise ConfigError(f'mesh sizes must be at least 1 (one may be -1 for the rest), got {dict(shape)}.')
     sizes = [available // given if size == -1 else size for size in sizes]
     if math.prod(sizes) != available:
         raise ConfigError(

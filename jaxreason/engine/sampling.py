@@ -38,8 +38,8 @@ class Rule:
     min_p: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.temperature < float('inf'):
-            raise ValueError(f'temperature must be at least 0 and finite, got {self.temperature}.')
+        if self.temperature != 0 and not 1e-4 <= self.temperature < float('inf'):
+            raise ValueError(f'temperature must be 0, or at least 0.0001 and finite, got {self.temperature}.')
         if self.top_k < 0:
             raise ValueError(f'top_k must be at least 0 (0 keeps every token), got {self.top_k}.')
         if not 0 < self.top_p <= 1:

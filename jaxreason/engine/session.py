@@ -9,6 +9,7 @@ changes none of its tokens.
 import dataclasses
 import functools
 import itertools
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import numpy as np
 from jaxreason.core.cost import Cost
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.flops import decode_flops, prompt_flops
-from jaxreason.core.keys import fold, question_key
+from jaxreason.core.keys import fold, question_key, wrap_key
 from jaxreason.core.protocols import Job
 from jaxreason.core.types import Finish, Question, Row
 from jaxreason.engine.buckets import bucket
@@ -33,6 +34,9 @@ from jaxreason.models.transformer import forward
 
 if TYPE_CHECKING:
     from jaxreason.engine.sampler import Sampler
+
+
+MOST_SECONDS = 2.0  # of one chunk: after that the host looks whether somebody wants to stop
 
 
 @dataclasses.dataclass(eq=False)
@@ -63,6 +67,7 @@ class DeviceSession:
         self._places: list[int | None] = [None] * sampler.num_rows  # handle in each row
         self._slots: list[Question | None] = [None] * (sampler.num_rows // sampler.rows_per_slot)
         self._cache: Cache | None = None
+        self._step_limit = sampler.chunk
 
     def prepare(self, questions: Sequence[Question]) -> None:
         for question in questions:
@@ -132,6 +137,7 @@ class DeviceSession:
         self._prefilled = {question: cache for question, cache in self._prefilled.items() if question in wanted}
 
     def pump(self) -> list[Row]:
+        began = time.monotonic()
         with use_mesh(self._lm.mesh), self.timing.pumping():
             self._place()
             wake = np.array([self._could_join(), bool(self._queue)])
@@ -142,6 +148,7 @@ class DeviceSession:
                 self._rows,
                 self._tables,
                 wake,
+                np.int32(self._step_limit),
                 rule=self.sampler.rule,
                 stats=tuple(sorted(self.sampler.stats)),
                 length=self.sampler.chunk,
@@ -150,8 +157,19 @@ class DeviceSession:
             self._cache = cache
             chunk = jax.tree.map(np.asarray, chunk)
             self._rows = jax.tree.map(np.array, rows)  # copies that can be written into
-        self.timing.count_chunk(int(chunk.steps), self.sampler.num_rows, int(chunk.count.sum()))
+        steps = int(chunk.steps)
+        self.timing.count_chunk(steps, self.sampler.num_rows, int(chunk.count.sum()))
+        self._step_limit = self._steps_within(MOST_SECONDS, (time.monotonic() - began) / steps)
         return self._collect(chunk)
+
+    def _steps_within(self, seconds: float, seconds_per_step: float) -> int:
+        """Steps of the next chunk: a stop that was asked for is not kept waiting. Chunks change no token.
+
+        Several processes must run the same program, so there no clock is asked.
+        """
+        if jax.process_count() > 1:
+            return self.sampler.chunk
+        return max(1, min(self.sampler.chunk, int(seconds / max(seconds_per_step, 1e-9))))
 
     def _prompt(self, question: Question) -> tuple[int, ...]:
         """Token ids of the question's prompt."""
@@ -169,7 +187,7 @@ class DeviceSession:
     def _fork(self, parent: _Held, rank: int) -> Row:
         """A copy of a row that draws anew from here on."""
         step = len(parent.row.step_ends)
-        key = np.asarray(jax.random.key_data(fold(jax.random.wrap_key_data(jnp.asarray(parent.key)), 'fork', step, rank)))
+        key = np.asarray(jax.random.key_data(fold(wrap_key(jnp.asarray(parent.key)), 'fork', step, rank)))
         parked = self._read(parent.place) if parent.place is not None else parent.parked
         row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost())
         self._held[row.handle] = _Held(row, key, parent.matcher, parked=parked)
@@ -245,6 +263,7 @@ class DeviceSession:
         """Gives a slot the prompt of `question`, computing its keys and values if no slot has had them yet."""
         if question not in self._prefilled:
             self._prefilled[question] = self._prefill(self._prompt(question))
+        assert self._cache is not None and len(self._prompt(question)) <= self._cache.prompt_room, 'prepare knew this prompt'
         self._cache = _install(self._cache, np.array([slot], np.int32), self._prefilled[question])
         self._slots[slot] = question
 

@@ -53,6 +53,8 @@ def describe(config: EvaluateConfig) -> str:
         ]
         return _aligned([*lines, *_work(config, units)])
     model = dataclasses.replace(weights.config, parameter_dtype=config.model.dtype, matmul_dtype=config.model.dtype)
+    if config.model.max_context is not None:
+        model = model.for_context(config.model.max_context)
     lengths = _prompt_lengths(config, problems, weights, model)
     counts = sorted(lengths.values())
     shapes = shapes_of(config.sampler, counts)

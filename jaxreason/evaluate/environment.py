@@ -17,8 +17,8 @@ from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.shapes import shapes_of
 
 # A run that is resumed must have these as they were: they decide its records.
-PINNED = ('weights', 'tokenizer', 'data', 'prompt', 'shapes', 'device', 'jaxlib')
-PACKAGES = ('jaxreason', 'jax', 'flax', 'numpy', 'tokenizers', 'math-verify')
+PINNED = ('weights', 'tokenizer', 'data', 'prompt', 'shapes', 'device', 'packages')
+PACKAGES = ('jaxreason', 'jax', 'jaxlib', 'flax', 'numpy', 'tokenizers', 'math-verify')
 
 
 def describe_inputs(config: EvaluateConfig, problems: Sequence[Problem]) -> dict[str, Any]:
@@ -38,7 +38,6 @@ def describe(config: EvaluateConfig, problems: Sequence[Problem], lm: LanguageMo
         **describe_inputs(config, problems),
         'commit': _commit(),
         'device': f'{device.platform} {device.device_kind} x {jax.device_count()}',
-        'jaxlib': importlib.metadata.version('jaxlib'),
         'machine': platform.machine(),
         'packages': {name: importlib.metadata.version(name) for name in PACKAGES},
         'prompt_tokens': {'min': min(lengths), 'max': max(lengths)},

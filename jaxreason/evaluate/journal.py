@@ -1,8 +1,8 @@
 """What is finished stays finished: an append-only file, one line a finished unit, on disk before the unit counts as done.
 
-A line is `{"crc": ..., "entry": {...}, "key": ...}` with the CRC-32 of the entry's text. A kill can only tear the last line:
-that line is dropped and its unit is done again. Damage anywhere else, or one key with two contents, stops the run: somebody
-else wrote there.
+A line is `{"crc": ..., "entry": {...}, "key": ...}` with the CRC-32 of the key and the entry's text. A kill can only tear the
+last line: that line is dropped and its unit is done again. Damage anywhere else, or one key with two contents, stops the run:
+somebody else wrote there.
 """
 
 import json
@@ -66,7 +66,7 @@ class Journal:
             raise RunError(
                 f'{self.path}: {key}: a score or cost is not a finite number; the model or its verifier is damaged.'
             ) from error
-        line = to_line({'key': key, 'crc': zlib.crc32(text.encode()), 'entry': json.loads(text)})
+        line = to_line({'key': key, 'crc': _checksum(key, text), 'entry': json.loads(text)})
         rest = memoryview(line.encode() + b'\n')
         try:
             while rest:  # a nearly full disk takes a part
@@ -86,7 +86,7 @@ class Journal:
         try:
             fields = json.loads(line)
             key, entry = fields['key'], fields['entry']
-            is_whole = isinstance(key, str) and zlib.crc32(to_line(entry).encode()) == fields['crc']
+            is_whole = isinstance(key, str) and _checksum(key, to_line(entry)) == fields['crc']
         except (ValueError, KeyError, TypeError, RecursionError):
             is_whole = False
         if not is_whole:
@@ -98,3 +98,7 @@ class Journal:
             raise RunError(
                 f'{self.path}:{number}: {key!r} has two contents, {contents}; two runs wrote here: start in a new folder.'
             )
+
+
+def _checksum(key: str, text: str) -> int:
+    return zlib.crc32(f'{key}\n{text}'.encode())

@@ -17,10 +17,9 @@ from jaxreason.core.records import Pool, Record, pool_from
 from jaxreason.core.types import Problem
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.grading import Grader
-from jaxreason.engine.language_model import load
 from jaxreason.engine.sampler import Sampler
 from jaxreason.engine.verifier import VERIFIERS
-from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.config import EvaluateConfig, load_policy
 from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
 from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.journal import Journal
@@ -98,7 +97,7 @@ def _run(
     total: int,
 ) -> None:
     """Searches, grades and journals the missing units."""
-    lm = load(config.model.source, dtype=config.model.dtype, mesh=config.model.mesh)
+    lm = load_policy(config.model)
     session = Sampler(lm, prompt=config.prompt, **vars(config.sampler)).session()
     # All of them, done or not: the shapes of the device programs must not depend on what is missing.
     session.prepare([problem.question for problem in problems])

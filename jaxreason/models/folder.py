@@ -3,7 +3,7 @@
 A folder holds `config.json`, one or more safetensors files (with an index if there are several) and, where it is complete,
 `tokenizer.json` and `generation_config.json`. Nothing in it is executed: pickled weights and `auto_map` are refused, names of
 shards are plain file names of the folder itself. `open_weights` reads the small files and the headers only; `read_checkpoint`
-also the tensors, and a digest of the bytes that they came from.
+also the tensors, and a digest of the bytes that all of it came from.
 """
 
 import dataclasses
@@ -18,13 +18,22 @@ from types import MappingProxyType
 import numpy as np
 
 from jaxreason.core.architecture import DType, ModelConfig
-from jaxreason.core.errors import ConfigError, WeightsError
+from jaxreason.core.errors import ConfigError, TokenizerError, WeightsError
+from jaxreason.data.folder_tokenizer import read_chat_template
 from jaxreason.models.safetensors_file import SafetensorsFile
 
 MAX_JSON_BYTES = 64 << 20
 
 _INDEX = 'model.safetensors.index.json'
 _SHARD_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors')
+# Beside configuration and weights, what decides a result: ids of a text, the prompt, the tokens that end an answer.
+_DECIDING = (
+    'generation_config.json',
+    'tokenizer.json',
+    'tokenizer_config.json',
+    'chat_template.jinja',
+    'chat_template.json',
+)
 _PICKLES = ('.bin', '.pt', '.pth', '.ckpt', '.pkl')
 _GGUF_SAMPLING = {'temp': 'temperature', 'top_p': 'top_p', 'top_k': 'top_k', 'min_p': 'min_p'}
 
@@ -41,12 +50,13 @@ class Weights:
         config: the architecture, in float32.
         tensors: Hugging Face tensor name -> reader of its values.
         kinds: Hugging Face tensor name -> how it is stored (`BF16`, `Q4_1`, ...).
-        files: whose bytes make up the digest.
+        files: whose bytes make up the digest: the GGUF file, or the folder's configuration, weights, tokenizer, chat template
+            and generation settings, as far as they are there.
         eos_ids: tokens that end an answer; empty where the checkpoint names none.
         bos_id: token that begins a text, or None.
         tokenizer_source: the folder, the GGUF file's metadata, or None where there is no tokenizer.
         chat_template: as text (a Jinja template: untrusted), or None.
-        generation: sampling defaults that the checkpoint recommends.
+        generation: sampling defaults that the checkpoint recommends; carried for export, never applied.
     """
 
     path: Path
@@ -82,7 +92,7 @@ class Checkpoint:
     Attributes:
         config: with the dtype that was asked for.
         parameters: nested dicts of arrays, stacked over layers.
-        digest: SHA-256 of the files that it was read from.
+        digest: SHA-256 over `Weights.files`.
     """
 
     path: Path
@@ -97,12 +107,14 @@ class Checkpoint:
     digest: str
 
 
-def read_checkpoint(path: str | Path, dtype: DType = 'float32') -> Checkpoint:
+def read_checkpoint(path: str | Path, dtype: DType = 'float32', max_context: int | None = None) -> Checkpoint:
     """Reads a model: its architecture, weights, and what a tokenizer and a sampler need to know.
 
     Args:
         path: a Hugging Face folder or a `.gguf` file.
         dtype: of the parameters and of matrix products.
+        max_context: longest context that will be used, tokens; longrope models switch to their long factors when it exceeds
+            their original one. None keeps the short factors.
 
     Raises:
         WeightsError: something is missing, damaged, refused or not supported; the message names the file.
@@ -112,6 +124,7 @@ def read_checkpoint(path: str | Path, dtype: DType = 'float32') -> Checkpoint:
     weights = open_weights(path)
     try:
         config = dataclasses.replace(weights.config, parameter_dtype=dtype, matmul_dtype=dtype)
+        config = config if max_context is None else config.for_context(max_context)
         parameters = to_parameters(config, weights.tensors, dtype)
     except WeightsError as error:
         raise _at(weights.path, error) from error
@@ -197,7 +210,11 @@ def _open_folder(path: Path) -> Weights:
         config=config,
         tensors=tensors,
         kinds=kinds,
-        files=(path / 'config.json', *(shard.path for shard in shards)),
+        files=(
+            path / 'config.json',
+            *(shard.path for shard in shards),
+            *(path / name for name in _DECIDING if (path / name).is_file()),
+        ),
         eos_ids=_token_ids(path, 'eos_token_id', named[0]['eos_token_id'] if named else [], config),
         bos_id=_token_id(path, 'bos_token_id', first[0] if first else None, config),
         tokenizer_source=path if (path / 'tokenizer.json').exists() else None,
@@ -250,18 +267,10 @@ def _only_weights_file(path: Path) -> Path:
 
 
 def _chat_template(path: Path) -> str | None:
-    """The template of a folder: its own file, else an entry of the tokenizer's configuration (a text, or several by name)."""
-    own = path / 'chat_template.jinja'
-    if own.exists():
-        return _read_text(own)
-    settings = path / 'tokenizer_config.json'
-    found = _read_object(settings).get('chat_template') if settings.exists() else None
-    if isinstance(found, list):
-        named = {item.get('name'): item.get('template') for item in found if isinstance(item, dict)}
-        found = named.get('default')
-    if found is not None and not isinstance(found, str):
-        raise WeightsError(f'{settings}: chat_template must be text, got {type(found).__name__}.')
-    return found
+    try:
+        return read_chat_template(path)
+    except TokenizerError as error:
+        raise WeightsError(str(error)) from error
 
 
 def _model_config(path: Path, mapping: Mapping[str, object]) -> ModelConfig:

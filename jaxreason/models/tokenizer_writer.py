@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from jaxreason.core.errors import TokenizerError
 from jaxreason.data.gguf_tokenizer import read_metadata
+from jaxreason.data.vocabulary import SpacePrefix
 
 
 def tokenizer_json(metadata: Mapping[str, object]) -> str:
@@ -43,9 +44,9 @@ def tokenizer_json(metadata: Mapping[str, object]) -> str:
     if metadata['tokenizer.ggml.model'] == 'gpt2':
         tokenizer.decoder = decoders.ByteLevel()
     else:
-        tokenizer.decoder = decoders.Sequence(
-            [decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(' ', 1, 0)]
-        )
+        # The encoder's own space is taken off again; where it adds none, a space in front is the text's.
+        strip = [] if definition.space_prefix is SpacePrefix.NEVER else [decoders.Strip(' ', 1, 0)]
+        tokenizer.decoder = decoders.Sequence([decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse(), *strip])
     if definition.add_bos and definition.bos_id is not None:
         bos = next(piece for piece, special in definition.specials.items() if special.id == definition.bos_id)
         tokenizer.post_processor = processors.TemplateProcessing(

@@ -133,7 +133,10 @@ class _Live:
                     left = request.budget.tightest(self.task.budget - self.spent)
                     self.extend(Extension(request, left, self._price(request.scored_by)))
                     return
-                case Score():
+                case Score(rows, name):
+                    if not self._affords(sum(self.verifiers[name].price(row, 0) for row in rows)):
+                        self._end_unaffordable()
+                        return
                     self.scoring = request
                     return
 
@@ -168,6 +171,6 @@ class _Live:
         return left is None or flops <= left
 
     def _end_unaffordable(self) -> None:
-        """The budget does not even pay the prompt: that is an outcome without an answer, not an error."""
+        """The budget does not pay the prompt, or the scoring of rows without a token: an outcome, not an error."""
         self.task.search.close()
         self.outcome = Outcome(question=self.task.question, answer=None, candidates=(), votes=(), cost=self.spent)

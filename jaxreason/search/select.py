@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jaxreason.core.types import Candidate
-from jaxreason.data.answers import answer_key
+from jaxreason.data.normalise import answer_key
 
 
 class Vote(enum.StrEnum):

@@ -9,8 +9,8 @@ import pytest
 
 from jaxreason.cli import main as main_module
 from jaxreason.cli.main import VERBS, main
-from jaxreason.cli.terminal import printable
 from jaxreason.core.errors import RunError
+from jaxreason.core.terminal import printable
 
 # A command that prints something.
 PRINT = 'import sys; from jaxreason.cli import main; main._run = lambda _: print(%s) or 0; sys.exit(main.main(["report"]))'

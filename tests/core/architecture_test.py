@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +68,33 @@ def test_other_families_are_not_written():
         dataclasses.replace(read(), qkv_bias=True).to_hugging_face()
 
 
+LOST: dict[str, Any] = {
+    'windows': (0, 16) * 15,
+    'attention_softcap': 50.0,
+    'final_softcap': 30.0,
+    'embedding_scale': 24.0,
+    'query_scale': 0.5,
+    'rotary_fraction': 0.5,
+    'local_rope_theta': 5000.0,
+    'post_norms': True,
+    'qk_norm': True,
+    'unit_offset_norms': True,
+    'rope_scaling': RopeScaling(kind='linear', factor=2.0, attention_factor=2.0),
+}
+
+
+@pytest.mark.parametrize('field', LOST)
+def test_what_a_file_of_the_llama_family_cannot_say_is_refused_not_lost(field):
+    with pytest.raises(ConfigError, match=f'^{field} has no place') as caught:
+        dataclasses.replace(read(), **{field: LOST[field]}).to_hugging_face()
+    assert '\n' not in str(caught.value)
+
+
+def test_dtypes_do_not_stand_in_the_way_of_writing():
+    config = dataclasses.replace(read(), parameter_dtype='bfloat16', matmul_dtype='bfloat16')
+    assert ModelConfig.from_hugging_face(config.to_hugging_face()) == read()
+
+
 def test_both_spellings_of_rotary_settings_agree():
     new = {name: value for name, value in SMOLLM2.items() if not name.startswith('rope')}
     new['rope_parameters'] = {**LLAMA3_SCALING, 'rope_theta': 500000.0}
@@ -112,8 +140,13 @@ def test_longrope_needs_the_long_factors_beyond_the_original_context():
     assert scaling is not None
     assert scaling.factor == 32
     assert scaling.amplitude == pytest.approx(1.1902380714)
-    longer = dataclasses.replace(config, rope_scaling=dataclasses.replace(scaling, long_context=True))
+    assert config.for_context(4096) == config
+    longer = config.for_context(4097)
     assert longer.max_context == 131072
+    assert longer == dataclasses.replace(config, rope_scaling=dataclasses.replace(scaling, long_context=True))
+    assert longer.for_context(4096) == config
+    linear = read(rope_scaling={'type': 'linear', 'factor': 4.0})
+    assert linear.for_context(10**6) == linear
     partial = read(
         model_type='phi3',
         partial_rotary_factor=0.75,
@@ -149,6 +182,22 @@ FAULTS: dict[str, tuple[dict[str, object], str]] = {
         'short_factor must have 32 numbers, got 1',
     ),
     'rope factor zero': ({'model_type': 'phi3', 'rope_scaling': {**LONGROPE, 'long_factor': [0.0] * 32}}, 'long_factor'),
+    'original context of one token': (
+        {'model_type': 'phi3', 'original_max_position_embeddings': 1, 'rope_scaling': LONGROPE},
+        'original_max_positions must be above 1 for longrope, got 1',
+    ),
+    'no original context': (
+        {'model_type': 'phi3', 'original_max_position_embeddings': 0, 'rope_scaling': LONGROPE},
+        r'original_max_position_embeddings must be a whole number in \[1, .* got 0',
+    ),
+    'no original context in the scaling': (
+        {'rope_scaling': {**LLAMA3_SCALING, 'original_max_position_embeddings': 0}},
+        r'original_max_position_embeddings must be a whole number in \[1, .* got 0',
+    ),
+    'no layer is global': (
+        {'model_type': 'gemma3_text', 'sliding_window_pattern': 0},
+        r'sliding_window_pattern must be a whole number in \[1, .* got 0',
+    ),
     'window': ({'model_type': 'mistral', 'sliding_window': -3}, 'windows'),
     'layer types': ({'model_type': 'gemma2', 'layer_types': ['chunked_attention'] * 30}, "got 'chunked_attention'"),
     'too few layer types': ({'model_type': 'gemma2', 'layer_types': ['full_attention']}, 'one entry a layer'),
@@ -169,7 +218,12 @@ def test_impossible_files_are_refused_and_the_field_is_named(fault):
 @settings(deadline=None, max_examples=300)
 @given(
     st.dictionaries(
-        st.sampled_from([*SMOLLM2, 'head_dim', 'sliding_window', 'layer_types', 'rope_parameters', 'partial_rotary_factor']),
+        st.sampled_from(
+            [
+                *(*SMOLLM2, 'head_dim', 'sliding_window', 'layer_types', 'rope_parameters', 'partial_rotary_factor'),
+                *('sliding_window_pattern', 'max_window_layers', 'original_max_position_embeddings', 'query_pre_attn_scalar'),
+            ]
+        ),
         st.one_of(
             st.none(),
             st.booleans(),

@@ -375,3 +375,15 @@ def test_an_annotation_that_cannot_be_read_is_a_programming_error():
 def test_a_dump_refuses_what_the_annotation_does_not_allow(field, value):
     with pytest.raises(TypeError, match=field):
         config.dump(dataclasses.replace(Run(), **{field: value}))
+
+
+def test_a_large_count_may_be_written_with_an_exponent():
+    @dataclasses.dataclass(frozen=True)
+    class Limits:
+        flops: int = 0
+
+    assert config.build(Limits, {'flops': 6e10}).flops == 60_000_000_000
+    assert type(config.build(Limits, {'flops': 6e10}).flops) is int
+    for bad in (4.0, 1e6 + 0.5, 1e300):
+        with pytest.raises(ConfigError, match='expected a whole number'):
+            config.build(Limits, {'flops': bad})

@@ -126,8 +126,85 @@ def test_withdrawn_values_do_not_count(text, answer):
 
 
 @pytest.mark.parametrize(
+    ('text', 'answer'),
+    [
+        (r'\boxed{18} is correct. A common mistake is 20, which is wrong.', '18'),
+        (r'\boxed{18}. Some would say 20. It is wrong.', '18'),
+        (r'\boxed{18}. 17 is close, but it is wrong.', '18'),
+        (r'\boxed{18}, which is wrong.', None),
+        (r'\boxed{18}. Check: 3 * 6 = 17. So that is wrong.', None),
+    ],
+)
+def test_what_is_called_wrong_must_be_the_answer_itself(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ('text', 'answer'),
+    [
+        ('The answer is 42.\n\nQuestion: What is 1 + 2? The answer is 3.', '42'),
+        ('\\boxed{18}.\n\nHuman: next\n\nAssistant: \\boxed{5}', '18'),
+        ('#### 18\n\nQuestion: next\n\n#### 5', '18'),
+        ('#### 18\n\n**Q2**: next\n\n#### 5', '18'),
+        ('Problem 1: what?\nThe answer is 18.', '18'),
+        ('Question: is the answer 7?\nAnswer: 18', '18'),
+        ('The answer is 19.\nBut the question: was it odd? The answer is 20.', '20'),
+    ],
+)
+def test_a_question_of_the_models_own_ends_the_response(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ('text', 'answer'),
+    [
+        ('Answer: 18. The answer is wrong if you forget the muffins.', '18'),
+        ('The answer is a right triangle.', 'a right triangle'),
+        ('The answer is 18, she is rich', '18'),
+        ('The answer is 18; she is rich', '18'),
+        ('Answer: 18: her profit', '18'),
+        ('The answer is 18 and Tom has 3', '18'),
+        ('The answer is 18 Explanation: She sells them', '18'),
+        ('Answer: 18</s>', '18'),
+        ('The answer comes to 18', '18'),
+        ('The answer, then, is 18', '18'),
+        ('Answer - 18', '18'),
+        ('Answer: Alice and Bob', 'Alice and Bob'),
+        ('Answer: x = 4; y = 6', 'x = 4; y = 6'),
+        ('Answer: 9:45', '9:45'),
+    ],
+)
+def test_a_stated_value_ends_where_the_next_clause_begins(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ('text', 'answer'),
+    [
+        ('**Answer:** Janet makes $18 every day.', '$18 every day'),
+        ('The answer is that she has 18 apples', '18 apples'),
+        (r'\boxed{\text{Janet makes 18 dollars}}', '18 dollars'),
+        ('Answer: Room 5', 'Room 5'),
+        ('Answer: Friday the 13th', 'Friday the 13th'),
+        ('Answer: Tom has 3 and 4', 'Tom has 3 and 4'),
+        ('Answer: She makes about 18 dollars', 'She makes about 18 dollars'),
+        ('Answer: She paid 18 of 20 dollars', 'She paid 18 of 20 dollars'),
+    ],
+)
+def test_a_sentence_gives_its_only_number(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
     'text',
     [
+        'Question: 1\n' * 200_000,
+        'The answer is 5.\n' * 200_000 + 'Question:',
+        'The answer is ? Question:\n' * 50_000,
+        'answer, then ' * 200_000,
+        'answer - ' * 200_000,
+        'The answer is ' + 'is a ' * 500_000,
+        '\\boxed{' + 'is ' * 100_000 + '5}',
         'lorem ipsum 12 dolor. ' * 450_000,
         '</think>' * 5000,
         '<think>' * 100_000,

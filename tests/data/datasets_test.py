@@ -158,6 +158,18 @@ def test_ids_must_differ(tmp_path):
         ({'source': 'a.jsonl', 'fields': {'question': 'q'}}, 'fields must name question, answer'),
         ({'source': 'a.jsonl', 'fields': {'question': 'q', 'answer': 'a', 'hint': 'h'}}, 'fields must name'),
         ({'source': 'tfds:gsm8k'}, 'data_dir must name'),
+        ({'source': 'math500', 'split': 'train'}, "split must be test for math500, which has no other, got 'train'"),
+        ({'split': 'train'}, "split must be left out: basic does not use it, got 'train'"),
+        ({'manual_dir': 'sets'}, 'manual_dir must be left out: basic'),
+        ({'data_dir': 'sets'}, 'data_dir must be left out: basic'),
+        ({'source': 'a.jsonl', 'split': 'train'}, 'split must be left out: a.jsonl'),
+        ({'source': 'a.jsonl', 'manual_dir': 'sets'}, 'manual_dir must be left out: a.jsonl'),
+        ({'source': 'a.jsonl', 'data_dir': 'sets'}, 'data_dir must be left out: a.jsonl'),
+        ({'source': 'gsm8k', 'data_dir': 'sets'}, 'data_dir must be left out: gsm8k'),
+        ({'source': 'math500', 'data_dir': 'sets'}, 'data_dir must be left out: math500'),
+        ({'source': 'procedural:word:1', 'limit': 1, 'manual_dir': 'sets'}, 'manual_dir must be left out: procedural'),
+        ({'source': 'procedural:word:1', 'limit': 1, 'data_dir': 'sets'}, 'data_dir must be left out: procedural'),
+        ({'source': 'tfds:gsm8k', 'data_dir': 'sets', 'manual_dir': 'sets'}, 'manual_dir must be left out: tfds:gsm8k'),
     ],
 )
 def test_impossible_requests_are_refused(options, message):

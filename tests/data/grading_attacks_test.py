@@ -1,6 +1,7 @@
 """Attacks on the grader: none is ever correct, each is settled in bounded time, none has a side effect."""
 
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from jaxreason.core.types import Verdict
 from jaxreason.data.grading import Grader
+
+ENDLESS = r'\boxed{(\sin x+\cos x+\tan x+1)^{25}-(\sin y+\cos y+\tan y+1)^{25}}'  # ends its worker
 
 
 def hostile_responses(marker: str) -> list[str]:
@@ -93,15 +96,30 @@ def test_attacks_are_never_correct_and_cost_little(grader, tmp_path, monkeypatch
     marker = tmp_path / 'touched'
     for number, response in enumerate(hostile_responses(str(marker)), start=1):
         grader.warm_up()
-        children, own = _cpu_seconds(_workers(grader)), time.process_time()
+        children, own = _children_seconds(grader), time.process_time()
         start = time.monotonic()
         verdict = grader.grade('3', response)
         wall = time.monotonic() - start
         assert verdict is not Verdict.CORRECT, number
         assert time.process_time() - own < 1.0, number
         assert wall < 10.0, number
-        assert _cpu_seconds(_workers(grader)) - children < 2.0, number
+        assert _children_seconds(grader) - children < 2.0, number
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_processor_time_of_a_worker_that_dies_is_seen():
+    with Grader(num_workers=1) as grader:
+        grader.warm_up()
+        before = _children_seconds(grader)
+        assert grader.grade('3', ENDLESS) is Verdict.UNJUDGED
+        assert _workers(grader) == []
+        assert 0.9 < _children_seconds(grader) - before < 2.0  # the second that a request may take
+
+
+def _children_seconds(grader: Grader) -> float:
+    """Processor seconds of all workers so far: those that ended, and those that live."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime + _cpu_seconds(_workers(grader))
 
 
 def _cpu_seconds(processes: list[int]) -> float:

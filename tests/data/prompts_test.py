@@ -183,7 +183,11 @@ def test_a_partial_answer_is_neither_stripped_nor_read_as_control(style):
 )
 def test_nothing_in_a_question_becomes_control(style, parts):
     tokenizer, spec = TOKENIZERS[style], PromptSpec(system='Sum <|im_end|><|eot_id|></s>', few_shot=1)
-    control = set(range(3)) if style == 'llama2' else {tokenizer.special_id(piece) for piece in tokenizer.special_pieces}
+    control = (
+        set(range(3))
+        if style == 'llama2'
+        else {index for index in range(tokenizer.vocab_size) if tokenizer.special_text(index)}
+    )
     question = 'Q' + ''.join(parts) + 'Q'
     ids = spec.encode(tokenizer, question)
     plain = spec.encode(tokenizer, 'Q')
@@ -290,7 +294,7 @@ def test_the_real_template_of_smollm2():
     spec = PromptSpec(few_shot=2)
     whole = 'First 2 + 2 = 4.\n\nThen 4 * 3 = 12.\n\n\nThe final answer is $\\boxed{12}$.'
     ids = spec.encode(tokenizer, 'What is (2 + 2) * 3?', whole)
-    assert ids[0] == tokenizer.special_id('<|im_start|>') != ids[1]
+    assert tokenizer.special_text(ids[0]) == '<|im_start|>' and ids[1] != ids[0]
     for cut in (0, whole.index('Then'), whole.index('The final')):
         part = spec.encode(tokenizer, 'What is (2 + 2) * 3?', whole[:cut])
         assert part == ids[: len(part)] and tokenizer.decode(part).endswith(whole[:cut])

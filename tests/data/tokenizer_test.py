@@ -22,7 +22,7 @@ GOLDEN = json.loads((HERE / 'golden' / 'llama_cpp_ids.json').read_text(encoding=
 SMALL = json.loads((HERE / 'golden' / 'small_vocabulary.json').read_text(encoding='utf-8'))
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 # SHA-256 over llama.cpp's ids of all MATH-500 and GSM8K test problems under SmolLM2's tokenizer.
-SMOLLM2_DIGEST = '3849d651ae1bf3ee35b9ad08ade74ed68c9f2c1314321632acfe7b51c2f56a86'
+SMOLLM2_DIGEST = (HERE / 'golden' / 'smollm2_problems.sha256').read_text(encoding='utf-8').strip()
 SPECIALS = ('<|endoftext|>', '<|im_start|>', '<|im_end|>')
 
 
@@ -108,7 +108,6 @@ def test_text_cannot_write_special_tokens(parts):
 def test_special_tokens_are_recognised_when_asked(smol):
     assert smol.encode('<|im_start|>a<|im_end|>', special=True) == [1, *smol.encode('a'), 2]
     assert smol.decode([1, *smol.encode('a'), 2]) == 'a'
-    assert smol.special_id('<|im_end|>') == 2 and smol.special_id('a') is None
     assert smol.special_text(2) == '<|im_end|>' and smol.special_text(None) == ''
 
 
@@ -259,6 +258,20 @@ def test_a_folder_may_say_more(tmp_path):
         write_folder(tmp_path, data, CONFIG | {'add_bos_token': False})
     ).encode('a')
     assert not Tokenizer.from_folder(tmp_path).add_bos
+
+
+def test_the_template_of_a_folder_is_text_wherever_it_is(tmp_path):
+    apart = {'chat_template__json': '{"chat_template": "apart"}'}
+    folder = write_folder(tmp_path, folder_json(), CONFIG | {'chat_template': None}, **apart)
+    assert Tokenizer.from_folder(folder).chat_template == 'apart'
+    several = [{'name': ['default'], 'template': 'odd'}, {'name': 'rag', 'template': 'no'}]
+    write_folder(tmp_path, folder_json(), CONFIG | {'chat_template': [*several, {'name': 'default', 'template': 'yes'}]})
+    assert Tokenizer.from_folder(folder).chat_template == 'yes'
+    write_folder(tmp_path, folder_json(), CONFIG | {'chat_template': several})
+    assert Tokenizer.from_folder(folder).chat_template == 'apart'
+    write_folder(tmp_path, folder_json(), CONFIG | {'chat_template': 3})
+    with pytest.raises(TokenizerError, match='tokenizer_config.json: chat_template must be text, got int'):
+        Tokenizer.from_folder(folder)
 
 
 def test_ends_of_turns_in_a_folder_are_control_whatever_it_says(tmp_path):

@@ -249,3 +249,20 @@ def test_a_prompt_beyond_the_context_is_refused_by_name(make_sampler):
 def test_impossible_settings_are_refused(make_sampler, settings, match):
     with pytest.raises((ValueError, ConfigError), match=match):
         make_sampler(**settings)
+
+
+def test_a_slow_device_gets_shorter_chunks(make_sampler, monkeypatch):
+    """A stop that was asked for waits for the chunk: its steps are cut to what two seconds hold, and no token changes."""
+    from jaxreason.engine import session
+
+    expected = tokens(Majority(n=3).solve(QUESTIONS, make_sampler(), seed=5))
+    clock = iter(range(0, 10_000, 1))
+    monkeypatch.setattr(session.time, 'monotonic', lambda: float(next(clock)))
+    slow = make_sampler().session()
+    assert slow._steps_within(2.0, 0.9) == 2 and slow._steps_within(2.0, 5.0) == 1 and slow._steps_within(2.0, 1e-4) == 8
+    assert tokens(Majority(n=3).solve(QUESTIONS, make_sampler(), seed=5)) == expected
+
+
+def test_no_setting_of_the_user_changes_a_draw(make_sampler, together):
+    with jax.default_prng_impl('rbg'):
+        assert tokens(Majority(n=3).solve(QUESTIONS[:2], make_sampler(), seed=5)) == tokens(together)[:2]

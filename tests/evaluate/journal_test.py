@@ -70,6 +70,7 @@ def test_a_file_cut_anywhere_keeps_its_whole_lines_and_goes_on(tmp_path_factory,
         lambda line: '{"key":[],"crc":0,"entry":0}',
         lambda line: '[' * 100_000,
         lambda line: line.replace('0.1', 'NaN'),
+        lambda line: line.replace('"key":"b"', '"key":"z"'),
     ],
 )
 def test_a_damaged_middle_line_stops_and_is_named(path, damage):

@@ -116,7 +116,7 @@ def test_when_all_is_done_no_model_is_loaded(small, tmp_path, monkeypatch):
     def no_model(*args, **kwargs):
         raise AssertionError('a model was loaded')
 
-    monkeypatch.setattr(runner, 'load', no_model)
+    monkeypatch.setattr(runner, 'load_policy', no_model)
     assert finish(config, tmp_path / 'run') == expected
 
 

@@ -13,6 +13,7 @@ from jaxreason.core.errors import WeightsError
 from jaxreason.models import folder_writer
 from jaxreason.models.folder import open_weights, read_checkpoint
 from jaxreason.models.folder_writer import write_folder
+from jaxreason.models.hugging_face import from_parameters
 from jaxreason.models.safetensors_file import write_safetensors
 from jaxreason.models.transformer import init_parameters
 
@@ -109,14 +110,31 @@ def test_the_digest_follows_weights_and_configuration_only(tmp_path, folder):
     digest = read_checkpoint(folder).digest
     assert digest == open_weights(folder).digest() and len(digest) == 64
     (folder / 'README.md').write_text('other')
-    change_json(folder / 'generation_config.json', temperature=0.5)
     assert open_weights(folder).digest() == digest
-    other = write_folder(tmp_path / 'other', CONFIG, parameters(seed=1))
-    same_again = write_folder(tmp_path / 'again', CONFIG, parameters(), eos_ids=(0, 7), bos_id=2)
+    other, same_again = (
+        write_folder(tmp_path / name, CONFIG, parameters(seed=seed), tokenizer_json=TOKENIZER, eos_ids=(0, 7), bos_id=2)
+        for name, seed in (('other', 1), ('again', 0))
+    )
     assert open_weights(other).digest() != digest
     assert open_weights(same_again).digest() == digest
     change_json(folder / 'config.json', rope_theta=20_000.0)
     assert open_weights(folder).digest() != digest
+
+
+@pytest.mark.parametrize(
+    'name, text',
+    [
+        ('generation_config.json', '{"eos_token_id": 7}'),
+        ('tokenizer.json', '{}'),
+        ('tokenizer_config.json', '{"add_bos_token": true}'),
+        ('chat_template.jinja', '{{ a }}'),
+        ('chat_template.json', '{"chat_template": "{{ a }}"}'),
+    ],
+)
+def test_the_digest_follows_what_decides_ids_prompts_and_ends(folder, name, text):
+    before = open_weights(folder).digest()
+    (folder / name).write_text(text)
+    assert open_weights(folder).digest() != before
 
 
 def test_generation_settings_are_read_and_win_over_the_configuration(folder):
@@ -144,7 +162,39 @@ def test_the_chat_template_is_found_wherever_it_is(folder):
     assert open_weights(folder).chat_template == 'own'
     (folder / 'chat_template.jinja').unlink()
     change_json(folder / 'tokenizer_config.json', chat_template=3)
-    refused(folder, 'chat_template must be text')
+    refused(folder, 'chat_template must be text, got int')
+    change_json(folder / 'tokenizer_config.json', chat_template=None)
+    (folder / 'chat_template.json').write_text('{"chat_template": "apart"}')
+    assert open_weights(folder).chat_template == 'apart'
+
+
+PHI3 = {
+    'model_type': 'phi3',
+    'rope_scaling': {'type': 'longrope', 'short_factor': [1.0, 1.0], 'long_factor': [2.0, 3.0]},
+    'original_max_position_embeddings': 64,
+}
+
+
+def fused(tensors):
+    """The same weights under Phi-3's names, which hold several projections in one tensor."""
+    for layer in range(CONFIG.num_layers):
+        for part, names, whole in (('self_attn', 'qkv', 'qkv'), ('mlp', ('gate', 'up'), 'gate_up')):
+            path = f'model.layers.{layer}.{part}'
+            tensors[f'{path}.{whole}_proj.weight'] = np.concatenate([tensors.pop(f'{path}.{n}_proj.weight') for n in names])
+    return tensors
+
+
+@pytest.mark.parametrize('max_context, long', [(None, False), (64, False), (65, True)])
+def test_longrope_takes_its_long_factors_where_the_context_will_need_them(tmp_path, max_context, long):
+    folder = write_folder(tmp_path / 'phi3', CONFIG, parameters())
+    change_json(folder / 'config.json', **PHI3)
+    phi3 = ModelConfig.from_hugging_face(json.loads((folder / 'config.json').read_text()))
+    write_safetensors(folder / 'model.safetensors', fused(from_parameters(CONFIG, parameters())))
+    checkpoint = read_checkpoint(folder, max_context=max_context)
+    assert checkpoint.config.rope_scaling is not None and checkpoint.config.rope_scaling.long_context is long
+    assert checkpoint.config == phi3.for_context(max_context or 1)
+    assert checkpoint.config.max_context == (128 if long else 64)
+    assert same(checkpoint.parameters, parameters())
 
 
 def test_the_tokenizer_configuration_names_special_tokens(tmp_path):

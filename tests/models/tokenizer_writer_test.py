@@ -41,7 +41,14 @@ def sentencepiece() -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize('metadata', [byte_level(), sentencepiece()], ids=['gpt2', 'llama'])
+KINDS = {
+    'gpt2': byte_level(),
+    'llama': sentencepiece(),
+    'llama-no-prefix': sentencepiece() | {'tokenizer.ggml.add_space_prefix': False},
+}
+
+
+@pytest.mark.parametrize('metadata', KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize('text', TEXTS)
 def test_ids_and_texts_are_those_of_the_file(metadata, text):
     written = Backend.from_str(tokenizer_json(metadata))
@@ -51,7 +58,7 @@ def test_ids_and_texts_are_those_of_the_file(metadata, text):
     assert written.decode(ids) == text.replace('<end>', '')
 
 
-@pytest.mark.parametrize('metadata', [byte_level(), sentencepiece()], ids=['gpt2', 'llama'])
+@pytest.mark.parametrize('metadata', KINDS.values(), ids=KINDS)
 def test_special_pieces_keep_their_ids(metadata):
     written = Backend.from_str(tokenizer_json(metadata))
     assert written.get_vocab_size() == len(metadata['tokenizer.ggml.tokens'])

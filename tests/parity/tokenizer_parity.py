@@ -1,12 +1,10 @@
-"""Compares token ids with llama.cpp's, live; writes the golden files that the default tests use.
+"""Token ids of SmolLM2 against llama.cpp's, its chat prompts against transformers', live.
 
-    python tests/parity/tokenizer_parity.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --data ../shared/data
-    python tests/parity/tokenizer_parity.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --write-golden
+    python tests/parity/tokenizer_parity.py --write-golden
 
-Needs the extra `parity` (xllamacpp, transformers). The first form tokenizes every MATH-500 and GSM8K test problem on both
-sides and prints the digest that `tests/data/tokenizer_test.py` holds. The second cuts a small vocabulary out of the
-model's, puts it into throw-away models of one layer, one for each way to cut text, and records what llama.cpp makes of
-difficult texts.
+Needs the extra `parity` (xllamacpp, transformers). Run so, it writes the golden files that the default tests use: it cuts a
+small vocabulary out of the model's, puts it into throw-away models of one layer, one for each way to cut text, and records
+what llama.cpp makes of difficult texts.
 """
 
 import argparse
@@ -21,13 +19,17 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import pytest
 import xllamacpp
 
 from jaxreason.data.gguf_tokenizer import BYTE, CONTROL, NORMAL, PRE_TOKENIZERS, UNKNOWN, USER_DEFINED
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.data.vocabulary import SPACE, Spelling, piece_bytes
+from jaxreason.models.fetch import resolve
+from jaxreason.models.gguf_file import GgufFile
 
 GOLDEN = Path(__file__).parents[1] / 'data' / 'golden'
+SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 SMALL_MERGES = 1500
 TEXTS = (
     'Hello world, it is 2024-07-26!',
@@ -82,6 +84,11 @@ def problem_texts(folder: Path) -> list[str]:
 
 def digest(encoded: list[list[int]]) -> str:
     return hashlib.sha256(json.dumps(encoded).encode()).hexdigest()
+
+
+def problems_digest() -> str:
+    """The digest of llama.cpp's ids of all problems, as recorded."""
+    return (GOLDEN / 'smollm2_problems.sha256').read_text(encoding='utf-8').strip()
 
 
 def write_model(path: Path, metadata: dict) -> None:
@@ -224,21 +231,48 @@ def write_golden(metadata: dict) -> int:
     return wrong
 
 
+@pytest.fixture(scope='module')
+def weights() -> Path:
+    return resolve('smollm2-135m')
+
+
+@pytest.fixture(scope='module')
+def problems() -> list[str]:
+    if not SHARED.is_dir():
+        pytest.skip('needs math500.jsonl and gsm8k_test.jsonl in ../shared/data')
+    return problem_texts(SHARED)
+
+
+def test_every_problem_has_the_ids_of_llama_cpp(weights, problems):
+    rows, wrong = compare('problems', LlamaCpp(weights), Tokenizer.from_gguf(read_metadata(weights)), problems)
+    assert (len(rows), wrong) == (2 * 1819, 0)
+    assert digest(rows[::2]) == problems_digest()
+
+
+def test_every_problem_has_the_ids_that_were_recorded(weights, problems):
+    """What `tests/data/tokenizer_test.py` checks where the weights are in the cache."""
+    tokenizer = Tokenizer.from_gguf(GgufFile.open(weights).metadata)
+    ids = [tokenizer.encode(text) for text in problems]
+    assert len(ids) == 1819
+    assert digest(ids) == problems_digest()
+    assert [tokenizer.decode(row) for row in ids] == problems
+
+
+def test_difficult_texts_have_the_ids_of_llama_cpp(weights):
+    tokenizer = Tokenizer.from_gguf(read_metadata(weights))
+    rows, wrong = compare('difficult texts', LlamaCpp(weights), tokenizer, TEXTS)
+    assert (len(rows), wrong) == (2 * len(TEXTS), 0)
+
+
+def test_chat_prompts_are_those_of_transformers(weights, problems):
+    assert compare_chat(read_metadata(weights), problems[::20]) == 0
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--gguf', type=Path, required=True, help='SmolLM2-135M-Instruct as GGUF')
-    parser.add_argument('--data', type=Path, help='folder with math500.jsonl and gsm8k_test.jsonl')
-    parser.add_argument('--write-golden', action='store_true', help='rewrite tests/data/golden')
-    arguments = parser.parse_args()
-    metadata = read_metadata(arguments.gguf)
-    wrong = write_golden(metadata) if arguments.write_golden else 0
-    if arguments.data:
-        rows, differ = compare(
-            'problems', LlamaCpp(arguments.gguf), Tokenizer.from_gguf(metadata), problem_texts(arguments.data)
-        )
-        print('digest', digest(rows[::2]))
-        wrong += differ + compare_chat(metadata, problem_texts(arguments.data)[::20])
-    return 1 if wrong else 0
+    parser = argparse.ArgumentParser(description='Rewrites tests/data/golden.')
+    parser.add_argument('--write-golden', action='store_true', required=True, help='rewrite tests/data/golden')
+    parser.parse_args()
+    return 1 if write_golden(read_metadata(resolve('smollm2-135m'))) else 0
 
 
 if __name__ == '__main__':

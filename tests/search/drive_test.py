@@ -66,8 +66,8 @@ def test_cost_is_the_prompt_once_and_every_token():
     tokens = sum(len(c.tokens) for c in outcome.candidates)
     assert outcome.cost.prefill == PROMPT_PRICE and outcome.cost.prompt_tokens == 7
     assert outcome.cost.new_tokens == tokens and outcome.cost.decode == TOKEN_PRICE * tokens
-    assert outcome.cost.verify == 3 * tokens and outcome.cost.scored_tokens == tokens
-    assert outcome.cost.flops == PROMPT_PRICE + 13 * tokens
+    assert outcome.cost.verify == 4 * 5 + 3 * tokens and outcome.cost.scored_tokens == tokens
+    assert outcome.cost.flops == PROMPT_PRICE + 20 + 13 * tokens
     own = total(c.cost for c in outcome.candidates)
     assert (own.decode, own.verify, own.prefill) == (outcome.cost.decode, outcome.cost.verify, 0)
 
