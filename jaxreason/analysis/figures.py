@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jaxreason.analysis.metrics import PHASES
 from jaxreason.analysis.tables import label as label_of
-from jaxreason.analysis.tables import number
 from jaxreason.core.errors import RunError
+from jaxreason.core.quantities import quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,7 +152,7 @@ def plot_cost_by_phase(ax: 'Axes', frame: Frame) -> None:
             ax.barh(labels, widths, left=left, height=0.6, color=_PHASE_COLOURS[phase], label=phase)
             left = [base + width for base, width in zip(left, widths, strict=True)]
     for label, full in zip(labels, left, strict=True):
-        ax.annotate(number(full), (full, label), (4, 0), textcoords='offset points', va='center', fontsize=9)
+        ax.annotate(quantity(full), (full, label), (4, 0), textcoords='offset points', va='center', fontsize=9)
     ax.invert_yaxis()
     ax.xaxis.set_major_formatter(_tick)
     ax.set_xlabel('FLOPs per question')
@@ -267,7 +267,7 @@ def _draw_interval(ax: 'Axes', x: Sequence[float], points: Frame, colour: str) -
 def _tick(value: float, position: float) -> str:
     """A tick label without digits that say nothing: `50 G`, not `50.0 G`."""
     del position  # matplotlib gives it
-    digits, _, prefix = number(value).partition(' ')
+    digits, _, prefix = quantity(value).partition(' ')
     return f'{float(digits):g} {prefix}'.strip()
 
 

@@ -16,6 +16,7 @@ from jaxreason.analysis.metrics import PHASES, Metrics, compute
 from jaxreason.analysis.run_folder import Run, read_run
 from jaxreason.core.errors import RunError
 from jaxreason.core.files import write_whole
+from jaxreason.core.quantities import quantity
 from jaxreason.core.records import Pool, PoolCandidate, Record
 from jaxreason.core.types import Verdict
 
@@ -84,7 +85,7 @@ def _cost(metrics: Metrics) -> str:
     rows = []
     for row in metrics['rows']:
         flops = row['flops']
-        parts = [tables.number(flops[name]) for name in (*PHASES, 'total', 'lookahead', 'discarded')]
+        parts = [quantity(flops[name]) for name in (*PHASES, 'total', 'lookahead', 'discarded')]
         rows.append((tables.label(row), str(row['n']), *parts))
     heads = ('strategy', 'n', *PHASES, 'total', 'lookahead', 'discarded')
     note = 'FLOPs per question. Lookahead and discarded work are parts of the total.'

@@ -7,12 +7,11 @@ are counted as not correct, so their share is printed beside the accuracy as soo
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jaxreason.core.quantities import quantity
 from jaxreason.core.terminal import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-_PREFIXES = ((1e24, 'Y'), (1e21, 'Z'), (1e18, 'E'), (1e15, 'P'), (1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k'))
 
 
 def columns(metrics: Mapping[str, Any]) -> tuple[str, ...]:
@@ -30,8 +29,8 @@ def rows(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
             percent(row['accuracy']),
             *([f'{100 * row["answers"]["unjudged"] / sum(row["answers"].values()):.1f} %'] if _has_unjudged(metrics) else []),
             gain(row['gain']),
-            number(row['tokens']['new']),
-            number(row['flops']['total']),
+            quantity(row['tokens']['new']),
+            quantity(row['flops']['total']),
         )
         for row in metrics['rows']
     ]
@@ -88,7 +87,7 @@ def caption(metrics: Mapping[str, Any]) -> str:
 
 def label(row: Mapping[str, Any]) -> str:
     """A strategy with the limits that it worked under."""
-    return row['strategy'] + ''.join(f' {name}≤{number(limit)}' for name, limit in sorted(row['budget'].items()))
+    return row['strategy'] + ''.join(f' {name}≤{quantity(limit)}' for name, limit in sorted(row['budget'].items()))
 
 
 def percent(value: Mapping[str, Any], sign: str = '') -> str:
@@ -102,14 +101,6 @@ def percent(value: Mapping[str, Any], sign: str = '') -> str:
 def gain(value: Mapping[str, Any] | None) -> str:
     """A gain in percentage points with its interval; a dash for the baseline itself or where it has no such row."""
     return '–' if value is None else percent(value, '+')
-
-
-def number(value: float) -> str:
-    """A count with three digits and an SI prefix: 14413175000 is `14.4 G`."""
-    for size, prefix in _PREFIXES:
-        if value >= 0.9995 * size:
-            return f'{value / size:#.3g}'.rstrip('.') + f' {prefix}'
-    return f'{value:.3g}'
 
 
 def _has_unjudged(metrics: Mapping[str, Any]) -> bool:

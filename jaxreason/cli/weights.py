@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxreason.core.terminal import printable
+
 if TYPE_CHECKING:
     from jaxreason.models.folder import Weights
 
@@ -132,4 +134,4 @@ def _description(weights: 'Weights') -> dict[str, str]:
         'sha256': weights.digest(),
     }
     # Names come from the file: what a terminal would obey is not shown.
-    return {label: ''.join(letter if letter.isprintable() else '?' for letter in value) for label, value in rows.items()}
+    return {label: printable(value) for label, value in rows.items()}

@@ -81,6 +81,13 @@ class Tokenizer:
         return cls(read_metadata(metadata))
 
     @classmethod
+    def from_source(cls, source: 'Path | Mapping[str, object] | None') -> 'Tokenizer | None':
+        """The tokenizer of a checkpoint: a folder, the metadata of a GGUF file, or None where there is none."""
+        if source is None:
+            return None
+        return cls.from_folder(source) if isinstance(source, Path) else cls.from_gguf(source)
+
+    @classmethod
     def from_characters(cls, characters: str) -> 'Tokenizer':
         """Makes a character-level tokenizer for models trained from nothing: pad 0, beginning 1, end 2, then the characters.
 

@@ -4,6 +4,7 @@ A row's bucket depends on its own length only, never on its neighbours: a matrix
 """
 
 from jaxreason.core.architecture import DType, ModelConfig
+from jaxreason.core.errors import ConfigError
 
 SMALLEST = 64  # also what a cache's room is a multiple of
 
@@ -24,3 +25,16 @@ def cache_bytes(config: ModelConfig, num_slots: int, num_rows: int, prompt_room:
     width = {'float32': 4, 'bfloat16': 2}[dtype]
     positions = num_slots * prompt_room + num_rows * row_room
     return 2 * config.num_layers * config.num_kv_heads * config.head_width * positions * width
+
+
+def check_context(config: ModelConfig, question_id: str, prompt_tokens: int, max_tokens: int) -> None:
+    """Refuses a prompt that leaves no room for a whole solution.
+
+    Raises:
+        ConfigError: prompt and solution together exceed the context; names the question.
+    """
+    if prompt_tokens + max_tokens > config.max_context:
+        raise ConfigError(
+            f'question {question_id!r}: its prompt of {prompt_tokens} tokens and max_tokens={max_tokens} '
+            f'exceed the context of {config.max_context} tokens: lower max_tokens or leave the question out.'
+        )

@@ -108,7 +108,6 @@ def decode_chunk(
         rows_per_slot: rows that share a prompt.
     """
     began_b = rows.left > 0
-    b = began_b.shape[0]
 
     def wanted(carry):
         step, _, rows, _ = carry
@@ -127,13 +126,7 @@ def decode_chunk(
         logits_bv = lm_logits(config, params, hidden_b1d)[:, 0]
         drawn = draw(logits_bv, _uniform(rows.key, rows.drawn), rows.greedy, rule)
         token_b = jnp.where(drawn.finite, drawn.token, 0)
-        event_b = tables.event[rows.matcher, token_b]
-        is_failed_b = active_b & ~drawn.finite
-        is_stop_b = active_b & drawn.finite & (tables.ends[token_b] | ((event_b & STOP) > 0))
-        is_step_b = active_b & drawn.finite & ~is_stop_b & rows.until_step & ((event_b & STEP) > 0)
-        halt_b = jnp.where(
-            is_failed_b, Halt.FAILED, jnp.where(is_stop_b, Halt.STOP, jnp.where(is_step_b, Halt.STEP, Halt.NONE))
-        )
+        halt_b = _halts(rows, tables, token_b, drawn.finite)
         took_b = active_b & drawn.finite
         chunk = chunk.replace(
             tokens=chunk.tokens.at[:, step].set(token_b),
@@ -150,16 +143,24 @@ def decode_chunk(
         )
         return step + 1, cache, rows, chunk
 
-    counts = jnp.zeros(b, jnp.int32)
-    empty = Chunk(
-        tokens=jnp.zeros((b, length), jnp.int32),
-        stats={name: jnp.zeros((b, length), jnp.float32) for name in stats},
-        count=counts,
-        halt=counts,
-        steps=jnp.int32(0),
-    )
+    empty = _nothing_drawn(began_b.shape[0], length, stats)
     _, cache, rows, chunk = lax.while_loop(wanted, advance, (jnp.int32(0), cache, rows, empty))
     return cache, rows, chunk
+
+
+def _nothing_drawn(b: int, c: int, stats: tuple[str, ...]) -> Chunk:
+    counts = jnp.zeros(b, jnp.int32)
+    floats = {name: jnp.zeros((b, c), jnp.float32) for name in stats}
+    return Chunk(tokens=jnp.zeros((b, c), jnp.int32), stats=floats, count=counts, halt=counts, steps=jnp.int32(0))
+
+
+def _halts(rows: RowState, tables: Tables, token_b: jax.Array, finite_b: jax.Array) -> jax.Array:
+    """Why each row would halt with this token, a `Halt`; where several reasons hold, the gravest."""
+    event_b = tables.event[rows.matcher, token_b]
+    is_stop_b = tables.ends[token_b] | ((event_b & STOP) > 0)
+    is_step_b = rows.until_step & ((event_b & STEP) > 0)
+    halt_b = jnp.where(is_stop_b, Halt.STOP, jnp.where(is_step_b, Halt.STEP, Halt.NONE))
+    return jnp.where(finite_b, halt_b, Halt.FAILED)
 
 
 def _uniform(key_b2: jax.Array, drawn_b: jax.Array) -> jax.Array:

@@ -83,13 +83,6 @@ class LanguageModel:
         return self.tokenizer
 
 
-def _tokenizer(source: 'Path | Mapping[str, object] | None') -> Tokenizer | None:
-    """The tokenizer of a folder or of a GGUF file's metadata."""
-    if source is None:
-        return None
-    return Tokenizer.from_folder(source) if isinstance(source, Path) else Tokenizer.from_gguf(source)
-
-
 @functools.partial(jax.jit, static_argnames='config')
 def _logits(config: ModelConfig, params: Any, tokens_bt: jax.Array, positions_bt: jax.Array) -> jax.Array:
     hidden_btd, _ = forward(config, params, tokens_bt, positions_bt)
@@ -120,7 +113,7 @@ def load(
     mesh = make_mesh(mesh) if isinstance(mesh, Mapping) else mesh
     checkpoint = read_checkpoint(resolve(str(source)), dtype, max_context)
     config = checkpoint.config
-    tokenizer = _tokenizer(checkpoint.tokenizer_source)
+    tokenizer = Tokenizer.from_source(checkpoint.tokenizer_source)
     if tokenizer is not None:
         tokenizer.check_fits(config.vocab_size)
     params = unstack_layers(checkpoint.parameters)

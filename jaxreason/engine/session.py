@@ -19,12 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.core.cost import Cost
-from jaxreason.core.errors import ConfigError
 from jaxreason.core.flops import decode_flops, prompt_flops
 from jaxreason.core.keys import fold, question_key, wrap_key
 from jaxreason.core.protocols import Job
 from jaxreason.core.types import Finish, Question, Row
-from jaxreason.engine.buckets import bucket
+from jaxreason.engine.buckets import bucket, check_context
 from jaxreason.engine.decode import Halt, RowState, Tables, decode_chunk
 from jaxreason.engine.mesh import use_mesh
 from jaxreason.engine.timing import Timing
@@ -175,12 +174,7 @@ class DeviceSession:
         """Token ids of the question's prompt."""
         if question not in self._prompts:
             prompt = tuple(self.sampler.prompt.encode(self._lm.need_tokenizer(), question.text))
-            context = self._lm.config.max_context
-            if len(prompt) + self.sampler.max_tokens > context:
-                raise ConfigError(
-                    f'question {question.id!r}: its prompt of {len(prompt)} tokens and max_tokens={self.sampler.max_tokens} '
-                    f'exceed the context of {context} tokens: lower max_tokens or leave the question out.'
-                )
+            check_context(self._lm.config, question.id, len(prompt), self.sampler.max_tokens)
             self._prompts[question] = prompt
         return self._prompts[question]
 

@@ -6,15 +6,15 @@ No tensor is read, nothing is downloaded, no device is touched. FLOPs are upper 
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.core.errors import ConfigError, TokenizerError
+from jaxreason.core.errors import TokenizerError
 from jaxreason.core.flops import decode_flops, prompt_flops
+from jaxreason.core.quantities import quantity
 from jaxreason.core.types import Problem, Row
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.engine.buckets import cache_bytes
+from jaxreason.engine.buckets import cache_bytes, check_context
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.shapes import Shapes, shapes_of
@@ -24,7 +24,6 @@ from jaxreason.models.folder import Weights, open_weights
 from jaxreason.models.presets import PRESETS
 
 _BYTES = {'float32': 4, 'bfloat16': 2}
-_PREFIXES = ((1e18, 'E'), (1e15, 'P'), (1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k'))
 
 
 def describe(config: EvaluateConfig) -> str:
@@ -47,7 +46,7 @@ def describe(config: EvaluateConfig) -> str:
     if weights is None:
         preset = PRESETS[config.model.source]
         lines += [
-            ('model', f'{preset.name}, {preset.about}: not in the cache, {_si(preset.wheel_bytes, "B")} to download'),
+            ('model', f'{preset.name}, {preset.about}: not in the cache, {quantity(preset.wheel_bytes, "B")} to download'),
             ('', f'jaxreason weights fetch {preset.name} brings it, and so does the run itself;'),
             ('', 'prompt lengths, memory and FLOPs are known once it is there'),
         ]
@@ -99,18 +98,13 @@ def _prompt_lengths(
     config: EvaluateConfig, problems: Sequence[Problem], weights: Weights, model: ModelConfig
 ) -> Mapping[str, int]:
     """Tokens of every prompt, by problem; refuses what the run would refuse."""
-    source = weights.tokenizer_source
-    if source is None:
+    tokenizer = Tokenizer.from_source(weights.tokenizer_source)
+    if tokenizer is None:
         raise TokenizerError(f'{weights.path}: has no tokenizer: text needs one; put tokenizer.json into its folder.')
-    tokenizer = Tokenizer.from_folder(source) if isinstance(source, Path) else Tokenizer.from_gguf(source)
     tokenizer.check_fits(model.vocab_size)
     lengths = {problem.id: len(config.prompt.encode(tokenizer, problem.text)) for problem in problems}
-    longest = max(lengths, key=lambda problem: lengths[problem])
-    if lengths[longest] + config.sampler.max_tokens > model.max_context:
-        raise ConfigError(
-            f'question {longest!r}: its prompt of {lengths[longest]} tokens and max_tokens={config.sampler.max_tokens} '
-            f'exceed the context of {model.max_context} tokens: lower max_tokens or leave the question out.'
-        )
+    for problem, length in lengths.items():
+        check_context(model, problem, length, config.sampler.max_tokens)
     return lengths
 
 
@@ -128,10 +122,10 @@ def _memory(config: EvaluateConfig, model: ModelConfig, shapes: Shapes) -> list[
     return [
         ('shapes', f'{shapes.num_rows} rows in {shapes.num_slots} slots of {config.sampler.rows_per_slot}'),
         ('', f'room for {shapes.prompt_room:,} prompt tokens a slot and {shapes.row_room:,} new tokens a row'),
-        ('memory', f'{_si(parameters, "B"):>9} parameters in {model.parameter_dtype}'),
-        ('', f'{_si(cache, "B"):>9} keys and values in {cached}{doubled}'),
-        ('', f'{_si(logits, "B"):>9} logits in float32'),
-        ('', f'{_si(parameters + cache + logits, "B"):>9} together{spread}, before what the compiler adds'),
+        ('memory', f'{quantity(parameters, "B"):>9} parameters in {model.parameter_dtype}'),
+        ('', f'{quantity(cache, "B"):>9} keys and values in {cached}{doubled}'),
+        ('', f'{quantity(logits, "B"):>9} logits in float32'),
+        ('', f'{quantity(parameters + cache + logits, "B"):>9} together{spread}, before what the compiler adds'),
     ]
 
 
@@ -150,16 +144,16 @@ def _work(
         if model is not None and lengths is not None:
             flops = sum(most_flops(config, unit, model, lengths[unit.problem.id]) for unit in members)
         everything += flops
-        table.append((name, *cells, _si(flops / len(members)), _si(flops)))
+        table.append((name, *cells, _flops(flops / len(members)), _flops(flops)))
     if model is None or lengths is None:
         return [('work', _columns([row[:4] for row in table]))]
     median = int(statistics.median(lengths.values()))
     return [
         ('work', _columns(table)),
-        ('FLOPs', f'{_si(prompt_flops(model, median))} for the median prompt, paid once a unit'),
-        ('', f'{_si(decode_flops(model, median, 0, 1))} for the first token after it'),
-        ('', f'{_si(decode_flops(model, median, config.sampler.max_tokens - 1, 1))} for the last of max_tokens'),
-        ('', f'{_si(everything)} for the whole run, at most'),
+        ('FLOPs', f'{_flops(prompt_flops(model, median))} for the median prompt, paid once a unit'),
+        ('', f'{_flops(decode_flops(model, median, 0, 1))} for the first token after it'),
+        ('', f'{_flops(decode_flops(model, median, config.sampler.max_tokens - 1, 1))} for the last of max_tokens'),
+        ('', f'{_flops(everything)} for the whole run, at most'),
     ]
 
 
@@ -199,9 +193,5 @@ def _columns(table: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _si(value: float, unit: str = 'FLOPs') -> str:
-    """A quantity with three digits and an SI prefix: 14413175000 is `14.4 GFLOPs`."""
-    for size, prefix in _PREFIXES:
-        if value >= 0.9995 * size:
-            return f'{value / size:#.3g}'.rstrip('.') + f' {prefix}{unit}'
-    return f'{value:.3g} {unit}'
+def _flops(value: float) -> str:
+    return quantity(value, 'FLOPs')

@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from jaxreason.analysis import metrics, tables
+from jaxreason.core.quantities import quantity
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from jaxreason.analysis import metrics, tables
     ],
 )
 def test_numbers_have_three_digits(value, expected):
-    assert tables.number(value) == expected
+    assert quantity(value) == expected
 
 
 def test_percentages_carry_their_interval_or_say_that_there_is_none():
