@@ -16,7 +16,7 @@ import concurrent.futures
 import functools
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.types import Verdict
@@ -97,11 +97,12 @@ class Grader:
             return Verdict.UNJUDGED
         return Verdict.CORRECT if decision else Verdict.WRONG
 
-    def grade_many(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
+    def grade_many(self, pairs: Iterable[tuple[str, str]], on_tick: Callable[[], None] | None = None) -> list[Verdict]:
         """Grades (gold, response) pairs, the hard ones at the same time in all workers.
 
         Args:
             pairs: reference answers with responses.
+            on_tick: called after every hard answer; what it raises ends the grading, once the answers at work are decided.
 
         Returns:
             One verdict a pair, in order.
@@ -111,8 +112,15 @@ class Grader:
         verdicts = {pair: exact_verdict(*pair) for pair in dict.fromkeys(extracted)}
         hard = [pair for pair, verdict in verdicts.items() if verdict is None]
         if hard:
-            with concurrent.futures.ThreadPoolExecutor(self.num_workers) as threads:
-                verdicts.update(zip(hard, threads.map(lambda pair: self.grade_answer(*pair), hard), strict=True))
+            threads = concurrent.futures.ThreadPoolExecutor(self.num_workers)
+            try:
+                decided = threads.map(lambda pair: self.grade_answer(*pair), hard)
+                for pair, verdict in zip(hard, decided, strict=True):
+                    verdicts[pair] = verdict
+                    if on_tick:
+                        on_tick()
+            finally:
+                threads.shutdown(cancel_futures=True)
         return [verdicts[pair] or Verdict.UNJUDGED for pair in extracted]
 
 

@@ -205,3 +205,18 @@ def test_equal_answers_of_one_question_are_judged_once(monkeypatch):
         pairs = [(r'\sin(2x)', r'\boxed{2\sin x\cos x}')] * 5 + [('2', r'\boxed{2}')]
         assert grader.grade_many(pairs) == [Verdict.CORRECT] * 6
         assert len(asked) == 1
+
+
+def test_a_stop_is_heard_between_two_hard_answers(monkeypatch):
+    """Ctrl-C waits for the answer at work, not for all of them."""
+    with Grader(num_workers=1) as grader:
+        asked = []
+        monkeypatch.setattr(grader._pool, 'equal', lambda gold, answer: asked.append(answer) or time.sleep(0.2) or True)
+
+        def stop():
+            raise KeyboardInterrupt
+
+        pairs = [(rf'\sin({2 * n}x)', rf'\boxed{{2\sin({n}x)\cos({n}x)}}') for n in range(1, 9)]
+        with pytest.raises(KeyboardInterrupt):
+            grader.grade_many(pairs, on_tick=stop)
+        assert 1 <= len(asked) <= 3
