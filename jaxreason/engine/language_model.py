@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.core.architecture import ModelConfig
@@ -15,10 +14,10 @@ from jaxreason.core.errors import TokenizerError
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.mesh import make_mesh, use_mesh
 from jaxreason.models.fetch import resolve
-from jaxreason.models.folder import read_checkpoint
+from jaxreason.models.folder import open_weights
 from jaxreason.models.heads import lm_logits
-from jaxreason.models.sharding import parameter_shardings
-from jaxreason.models.transformer import forward, unstack_layers
+from jaxreason.models.sharding import placement
+from jaxreason.models.transformer import forward
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -96,7 +95,7 @@ def load(
     mesh: 'Mesh | Mapping[str, int] | None' = None,
     max_context: int | None = None,
 ) -> LanguageModel:
-    """Loads a policy.
+    """Loads a policy, weight by weight: host memory holds a few tensors at a time, never the model.
 
     Args:
         source: a preset (fetched if it is not in the cache), a Hugging Face folder, or a GGUF file.
@@ -111,23 +110,16 @@ def load(
         ConfigError: the mesh does not fit the devices or the model.
     """
     mesh = make_mesh(mesh) if isinstance(mesh, Mapping) else mesh
-    checkpoint = read_checkpoint(resolve(str(source)), dtype, max_context)
-    config = checkpoint.config
-    tokenizer = Tokenizer.from_source(checkpoint.tokenizer_source)
+    weights = open_weights(resolve(str(source)), dtype, max_context)
+    tokenizer = Tokenizer.from_source(weights.tokenizer_source)
     if tokenizer is not None:
-        tokenizer.check_fits(config.vocab_size)
-    params = unstack_layers(checkpoint.parameters)
-    if mesh is None:
-        params = jax.tree.map(jnp.asarray, params)
-    else:
-        params = jax.device_put(params, parameter_shardings(config, params, mesh))
-    eos_ids = tuple(dict.fromkeys((*checkpoint.eos_ids, *(tokenizer.eos_ids if tokenizer else ()))))
+        tokenizer.check_fits(weights.config.vocab_size)
     return LanguageModel(
         name=str(source),
-        config=config,
-        params=params,
+        config=weights.config,
+        params=weights.parameters(placement(weights.config, mesh)),
         tokenizer=tokenizer,
-        eos_ids=eos_ids,
+        eos_ids=tuple(dict.fromkeys((*weights.eos_ids, *(tokenizer.eos_ids if tokenizer else ())))),
         mesh=mesh,
-        digest=checkpoint.digest,
+        digest=weights.digest(),
     )

@@ -2,8 +2,8 @@
 
 A folder holds `config.json`, one or more safetensors files (with an index if there are several) and, where it is complete,
 `tokenizer.json` and `generation_config.json`. Nothing in it is executed: pickled weights and `auto_map` are refused, names of
-shards are plain file names of the folder itself. `open_weights` reads the small files and the headers only; `read_checkpoint`
-also the tensors, and a digest of the bytes that all of it came from.
+shards are plain file names of the folder itself. `open_weights` reads the small files and the headers only; its result reads
+the tensors, one at a time, and gives a digest of the bytes that all of it came from.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from jaxreason.core.architecture import DType, ModelConfig
 from jaxreason.core.errors import ConfigError, TokenizerError, WeightsError
 from jaxreason.data.folder_tokenizer import read_chat_template
 from jaxreason.models.safetensors_file import SafetensorsFile
+
+if TYPE_CHECKING:
+    from jaxreason.models.hugging_face import Weight
 
 MAX_JSON_BYTES = 64 << 20
 
@@ -37,6 +41,8 @@ _DECIDING = (
 _PICKLES = ('.bin', '.pt', '.pth', '.ckpt', '.pkl')
 _GGUF_SAMPLING = {'temp': 'temperature', 'top_p': 'top_p', 'top_k': 'top_k', 'min_p': 'min_p'}
 
+_UNREAD = ('tensors', 'kinds', 'files')  # of `Weights`, what a checkpoint in memory has no more use for
+
 Reader = Callable[[], np.ndarray]
 
 
@@ -47,8 +53,8 @@ class Weights:
     Attributes:
         path: the folder or the GGUF file.
         name: of the model, for people.
-        config: the architecture, in float32.
-        tensors: Hugging Face tensor name -> reader of its values.
+        config: the architecture, with the dtype that was asked for.
+        tensors: Hugging Face tensor name -> reader of its values; what it returns may be mapped from the file.
         kinds: Hugging Face tensor name -> how it is stored (`BF16`, `Q4_1`, ...).
         files: whose bytes make up the digest: the GGUF file, or the folder's configuration, weights, tokenizer, chat template
             and generation settings, as far as they are there.
@@ -71,6 +77,25 @@ class Weights:
     chat_template: str | None
     generation: Mapping[str, object]
 
+    def parameters(self, place: 'Callable[[Weight], Any] | None' = None) -> dict[str, Any]:
+        """Reads the tensors, one at a time.
+
+        Args:
+            place: makes the array of a weight, as `placement` of `models.sharding` does; None for NumPy arrays.
+
+        Returns:
+            Unstacked parameters as `forward` takes them.
+
+        Raises:
+            WeightsError: a tensor is damaged or does not belong to this architecture; the message names file and tensor.
+        """
+        from jaxreason.models.hugging_face import Weight, to_parameters
+
+        try:
+            return to_parameters(self.config, self.tensors, place or Weight.read)
+        except WeightsError as error:
+            raise _at(self.path, error) from error
+
     def digest(self) -> str:
         """Computes a SHA-256 (hexadecimal): of the one file, or of the names and SHA-256 of several; reads all of them."""
         sums = {}
@@ -90,8 +115,7 @@ class Checkpoint:
     """A checkpoint in memory; the attributes not described here are those of `Weights`.
 
     Attributes:
-        config: with the dtype that was asked for.
-        parameters: nested dicts of arrays, stacked over layers.
+        parameters: nested dicts of NumPy arrays, unstacked.
         digest: SHA-256 over `Weights.files`.
     """
 
@@ -108,7 +132,14 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path, dtype: DType = 'float32', max_context: int | None = None) -> Checkpoint:
-    """Reads a model: its architecture, weights, and what a tokenizer and a sampler need to know.
+    """Reads a model into host memory; arguments and errors as of `open_weights`."""
+    weights = open_weights(path, dtype, max_context)
+    shared = {field.name: getattr(weights, field.name) for field in dataclasses.fields(Weights) if field.name not in _UNREAD}
+    return Checkpoint(**shared, parameters=weights.parameters(), digest=weights.digest())
+
+
+def open_weights(path: str | Path, dtype: DType = 'float32', max_context: int | None = None) -> Weights:
+    """Reads everything of a checkpoint but its tensors' values: the architecture, what a tokenizer and a sampler need to know.
 
     Args:
         path: a Hugging Face folder or a `.gguf` file.
@@ -119,36 +150,12 @@ def read_checkpoint(path: str | Path, dtype: DType = 'float32', max_context: int
     Raises:
         WeightsError: something is missing, damaged, refused or not supported; the message names the file.
     """
-    from jaxreason.models.hugging_face import to_parameters
-
-    weights = open_weights(path)
-    try:
-        config = dataclasses.replace(weights.config, parameter_dtype=dtype, matmul_dtype=dtype)
-        config = config if max_context is None else config.for_context(max_context)
-        parameters = to_parameters(config, weights.tensors, dtype)
-    except WeightsError as error:
-        raise _at(weights.path, error) from error
-    shared = {name: getattr(weights, name) for name in ('path', 'name', 'eos_ids', 'bos_id', 'tokenizer_source')}
-    return Checkpoint(
-        **shared,
-        config=config,
-        parameters=parameters,
-        chat_template=weights.chat_template,
-        generation=weights.generation,
-        digest=weights.digest(),
-    )
+    weights = _open(Path(path))
+    config = dataclasses.replace(weights.config, parameter_dtype=dtype, matmul_dtype=dtype)
+    return dataclasses.replace(weights, config=config if max_context is None else config.for_context(max_context))
 
 
-def open_weights(path: str | Path) -> Weights:
-    """Reads everything of a checkpoint but its tensors' values.
-
-    Args:
-        path: a Hugging Face folder or a `.gguf` file.
-
-    Raises:
-        WeightsError: something is missing, damaged, refused or not supported; the message names the file.
-    """
-    path = Path(path)
+def _open(path: Path) -> Weights:
     if path.is_dir():
         return _open_folder(path)
     if path.suffix.lower() in _PICKLES:

@@ -3,8 +3,12 @@
 Files hold projections as [out, in]; the tree holds [in, heads, head width] and the like, so that a product needs no
 transposition and a head is an axis that can be sharded. Every tensor must be there, have the shape that the config implies,
 and be finite; nothing may be left over. What is read is data: names are only ever looked up.
+
+A model may be larger than the memory of any host that reads it: tensors are opened one after the other, and of each only the
+slices that somebody asks for are converted.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -14,9 +18,11 @@ import numpy as np
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import WeightsError
-from jaxreason.models.transformer import Parameters, init_parameters, stack_layers
+from jaxreason.models.transformer import Parameters, init_parameters, unstack_layers
 
 Tensor = np.ndarray | Callable[[], np.ndarray]
+Index = tuple[slice, ...]
+Path = tuple[str | int, ...]
 
 EMBEDDING = 'model.embed_tokens.weight'
 HEAD = 'lm_head.weight'
@@ -52,42 +58,94 @@ _IMAGE_PREFIXES = ('vision_tower.', 'multi_modal_projector.', 'model.vision_towe
 
 
 class _Leaf(NamedTuple):
-    """One weight of one layer: where it is in the tree, and its shape there and in the file."""
+    """One weight of one layer: where it is in the tree, its name in files, its shape, and how many dimensions it contracts."""
 
     path: tuple[str, ...]
     name: str
     shape: tuple[int, ...]
-    file_shape: tuple[int, ...]
+    inputs: int
+
+    @property
+    def file_shape(self) -> tuple[int, ...]:
+        """Outputs first, all of them one dimension; then the inputs, if it has any."""
+        outputs = math.prod(self.shape[self.inputs :])
+        return (outputs, math.prod(self.shape[: self.inputs])) if self.inputs else (outputs,)
 
 
-def to_parameters(config: ModelConfig, tensors: Mapping[str, Tensor], dtype: str | None = None) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weight:
+    """One weight of the tree as a file has it: any slice of it can be read.
+
+    Attributes:
+        name: of the tensor in the file.
+        path: in the tree, an index for the layer.
+        values: of the weight's shape, in the file's dtype; a view that nothing was copied for where the file is mapped.
+        dtype: of the parameters.
+    """
+
+    name: str
+    path: Path
+    values: np.ndarray
+    dtype: np.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def read(self, index: Index = ()) -> np.ndarray:
+        """Reads a slice, all unless told otherwise, into fresh memory.
+
+        Args:
+            index: a slice for each dimension, or for the first of them.
+
+        Raises:
+            WeightsError: a number in the slice is NaN or infinite, or is so in `dtype`.
+        """
+        # Overflow in the cast shows as an infinity, which the next line reports.
+        with np.errstate(over='ignore'):
+            values = self.values[index].astype(self.dtype, order='C')
+        if not np.isfinite(values).all():
+            bad = int(values.size - np.isfinite(values).sum())
+            raise WeightsError(
+                f'tensor {self.name}: expected finite numbers of shape {list(values.shape)}, found {bad} NaN or infinite.'
+            )
+        return values
+
+
+def to_parameters(
+    config: ModelConfig, tensors: Mapping[str, Tensor], place: Callable[[Weight], Any] = Weight.read
+) -> dict[str, Any]:
     """Turns named tensors into parameters.
 
     Args:
-        config: the architecture that the tensors must fit.
-        tensors: arrays, or callables that read one, under Hugging Face names; each is read once.
-        dtype: of the result, 'float32' or 'bfloat16'; None means `config.parameter_dtype`.
+        config: the architecture that the tensors must fit; the parameters are in its `parameter_dtype`.
+        tensors: arrays, or callables that read one, under Hugging Face names; each is read once, and let go of once placed.
+        place: makes the array of a weight; NumPy arrays unless told otherwise.
 
     Returns:
-        Stacked parameters as `forward` takes them, with NumPy leaves: the caller places them on devices.
+        Unstacked parameters as `forward` takes them.
 
     Raises:
         WeightsError: a tensor is missing, left over, of another shape, not floating point or not finite, or there is
             a head of its own although the config ties it.
     """
-    target = np.dtype(jax.numpy.dtype(dtype or config.parameter_dtype))
     tensors = _language_model(config, tensors)
     _check_names(config, tensors)
-    embedding = _read(tensors, EMBEDDING, (config.vocab_size, config.width), target)
-    params: dict[str, Any] = {'embedding': embedding}
+    dtype = np.dtype(jax.numpy.dtype(config.parameter_dtype))
+    table_shape = (config.vocab_size, config.width)
+    embedding = _tensor(tensors, EMBEDDING, table_shape)
+    params: dict[str, Any] = {'embedding': place(Weight(EMBEDDING, ('embedding',), embedding, dtype))}
     if not config.tied_head:
-        params['head'] = _read(tensors, HEAD, embedding.shape, target)
-    elif HEAD in tensors and not np.array_equal(_read(tensors, HEAD, embedding.shape, target), embedding):
+        params['head'] = place(Weight(HEAD, ('head',), _tensor(tensors, HEAD, table_shape), dtype))
+    elif HEAD in tensors and not np.array_equal(_tensor(tensors, HEAD, table_shape), embedding):
         raise WeightsError(
             f'{HEAD} differs from {EMBEDDING} although config.json says tie_word_embeddings; set it to false there.'
         )
-    params['final_norm'] = {'scale': _read(tensors, FINAL_NORM, (config.width,), target)}
-    params['layers'] = _read_layers(config, tensors, target)
+    del embedding  # not kept while the layers are read
+    scale = _tensor(tensors, FINAL_NORM, (config.width,))
+    params['final_norm'] = {'scale': place(Weight(FINAL_NORM, ('final_norm', 'scale'), scale, dtype))}
+    sources = list(_sources(config))
+    params['layers'] = tuple(_layer(layer, sources, tensors, dtype, place) for layer in range(config.num_layers))
     return params
 
 
@@ -106,15 +164,14 @@ def from_parameters(config: ModelConfig, params: Parameters) -> dict[str, np.nda
     """
     if config.family == 'phi3':
         raise WeightsError('phi3 tensors are not written; expected a family with one tensor a projection, such as llama.')
-    params = stack_layers(params)
     tensors = {EMBEDDING: np.asarray(params['embedding']), FINAL_NORM: np.asarray(params['final_norm']['scale'])}
     if not config.tied_head:
         tensors[HEAD] = np.asarray(params['head'])
-    for leaf in _leaves(config):
-        stacked = np.asarray(_get(params['layers'], leaf.path))
-        for layer in range(config.num_layers):
-            matrix = stacked[layer].reshape(leaf.file_shape[::-1])
-            tensors[f'model.layers.{layer}.{leaf.name}'] = np.ascontiguousarray(matrix.T)
+    leaves = _leaves(config)
+    for index, layer in enumerate(unstack_layers(params)['layers']):
+        for leaf in leaves:
+            matrix = np.asarray(_get(layer, leaf.path)).reshape(leaf.file_shape[::-1])
+            tensors[f'model.layers.{index}.{leaf.name}'] = np.ascontiguousarray(matrix.T)
     return tensors
 
 
@@ -143,13 +200,11 @@ def _leaves(config: ModelConfig) -> list[_Leaf]:
     for keys, stacked in jax.tree.leaves_with_path(shapes):
         *module, kind = (key.key for key in keys)
         shape = stacked.shape[1:]
+        inputs = 0
         if kind == 'kernel':  # only the output projection contracts two dimensions, heads and head width
-            inward = math.prod(shape[:2] if module[-1] == 'o' else shape[:1])
-            file_shape: tuple[int, ...] = (math.prod(shape) // inward, inward)
-        else:
-            file_shape = (math.prod(shape),)
+            inputs = 2 if module[-1] == 'o' else 1
         suffix = 'bias' if kind == 'bias' else 'weight'
-        found.append(_Leaf((*module, kind), f'{modules[tuple(module)]}.{suffix}', shape, file_shape))
+        found.append(_Leaf((*module, kind), f'{modules[tuple(module)]}.{suffix}', shape, inputs))
     return found
 
 
@@ -185,39 +240,35 @@ def _check_names(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
         )
 
 
-def _read(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """One tensor, checked."""
+def _tensor(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """One tensor, of the expected shape and of floating-point numbers."""
     tensor = tensors[name]
     array = np.asarray(tensor() if callable(tensor) else tensor)
-    if array.shape != tuple(shape):
-        hint = ' (it is transposed)' if array.ndim == 2 and array.shape[::-1] == tuple(shape) else ''
+    if array.shape != shape:
+        hint = ' (it is transposed)' if array.ndim == 2 and array.shape[::-1] == shape else ''
         raise WeightsError(f'tensor {name}: expected shape {list(shape)}, found {list(array.shape)}{hint}.')
     if not jax.numpy.issubdtype(array.dtype, jax.numpy.floating):
         raise WeightsError(f'tensor {name}: expected floating-point numbers of shape {list(shape)}, found {array.dtype}.')
-    # Overflow in the cast shows as an infinity, which the next line reports.
-    with np.errstate(over='ignore'):
-        array = array.astype(dtype)
-    if not np.isfinite(array).all():
-        bad = int(array.size - np.isfinite(array).sum())
-        raise WeightsError(f'tensor {name}: expected finite numbers of shape {list(shape)}, found {bad} NaN or infinite.')
     return array
 
 
-def _read_layers(config: ModelConfig, tensors: Mapping[str, Tensor], dtype: np.dtype) -> dict[str, Any]:
+def _layer(
+    index: int,
+    sources: list[tuple[str, list[_Leaf]]],
+    tensors: Mapping[str, Tensor],
+    dtype: np.dtype,
+    place: Callable[[Weight], Any],
+) -> dict[str, Any]:
+    """The parameters of one layer."""
     tree: dict[str, Any] = {}
-    sources = list(_sources(config))
-    for _, leaves in sources:
-        for leaf in leaves:
-            _set(tree, leaf.path, np.empty((config.num_layers, *leaf.shape), dtype))
-    for layer in range(config.num_layers):
-        for name, leaves in sources:
-            rows = sum(leaf.file_shape[0] for leaf in leaves)
-            array = _read(tensors, f'model.layers.{layer}.{name}', (rows, *leaves[0].file_shape[1:]), dtype)
-            start = 0
-            for leaf in leaves:
-                part = array[start : start + leaf.file_shape[0]]
-                _get(tree, leaf.path)[layer] = part.T.reshape(leaf.shape)
-                start += leaf.file_shape[0]
+    for source, leaves in sources:
+        name = f'model.layers.{index}.{source}'
+        rows = [leaf.file_shape[0] for leaf in leaves]
+        array = _tensor(tensors, name, (sum(rows), *leaves[0].file_shape[1:]))
+        for leaf, part in zip(leaves, np.split(array, np.cumsum(rows)[:-1]), strict=True):
+            by_output = part.reshape(*leaf.shape[leaf.inputs :], *leaf.shape[: leaf.inputs])
+            values = np.moveaxis(by_output, range(-leaf.inputs, 0), range(leaf.inputs))
+            _set(tree, leaf.path, place(Weight(name, ('layers', index, *leaf.path), values, dtype)))
     return tree
 
 
@@ -227,7 +278,7 @@ def _get(tree: Any, path: tuple[str, ...]) -> Any:
     return tree
 
 
-def _set(tree: dict[str, Any], path: tuple[str, ...], value: np.ndarray) -> None:
+def _set(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
     tree[path[-1]] = value

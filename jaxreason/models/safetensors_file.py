@@ -2,12 +2,11 @@
 
 A safetensors file is an 8-byte length, a JSON header that gives every tensor's dtype, shape and byte range, and the bytes. The
 library checks most of it, but lets through duplicate names, names made like paths and hundreds of thousands of tensors; so the
-header is checked here first, all of it, and the library then reads tensors from a file that is known to be sound. Names are
+header is checked here, all of it, and a tensor is then a mapping of its bytes: who needs a slice reads that slice. Names are
 data: they are never used as paths. Pickled checkpoints (`.bin`, `.pt`) are never opened: loading one may run code.
 """
 
 import dataclasses
-import functools
 import json
 import math
 import os
@@ -30,22 +29,23 @@ _ITEM_BYTES = {
     **dict.fromkeys(('F16', 'BF16', 'I16', 'U16'), 2),
     **dict.fromkeys(('I8', 'U8', 'BOOL', 'F8_E4M3', 'F8_E5M2'), 1),
 }
-_READABLE = ('F64', 'F32', 'F16', 'BF16')
+_READABLE = {'F64': 'float64', 'F32': 'float32', 'F16': 'float16', 'BF16': 'bfloat16'}
 
 
 @dataclasses.dataclass(frozen=True)
 class SafetensorsTensor:
-    """How a tensor is stored: dtype as the format names it (`BF16`), shape, and bytes taken."""
+    """How a tensor is stored: dtype as the format names it (`BF16`), shape, first byte in the file, and bytes taken."""
 
     name: str
     shape: tuple[int, ...]
     kind: str
+    offset: int
     num_bytes: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SafetensorsFile:
-    """An opened safetensors file whose header was checked; tensors are read one at a time.
+    """A safetensors file whose header was checked; tensors are mapped one at a time.
 
     Attributes:
         path: the file.
@@ -75,18 +75,19 @@ class SafetensorsFile:
         return cls(path, MappingProxyType(header))
 
     def tensor(self, name: str) -> np.ndarray:
-        """Reads one tensor in the dtype that it is stored in.
+        """Maps one tensor in the dtype that it is stored in.
 
         Args:
             name: one of `tensors`.
 
         Returns:
-            A float64, float32, float16 or bfloat16 (`ml_dtypes`) array.
+            A float64, float32, float16 or bfloat16 (`ml_dtypes`) array, read-only; its bytes are read from the file as they
+            are used, and the mapping ends with the array.
 
         Raises:
             WeightsError: there is no such tensor, it is not of a floating-point type, or the file changed since it was opened.
         """
-        from safetensors import SafetensorError
+        import ml_dtypes  # noqa: F401  registers bfloat16 with NumPy
 
         info = self.tensors.get(name)
         if info is None:
@@ -96,20 +97,15 @@ class SafetensorsFile:
             raise WeightsError(
                 f'{self.path}: tensor {name!r} is stored as {info.kind}, supported are {wanted}; convert it to bfloat16.'
             )
+        dtype = np.dtype(_READABLE[info.kind])
+        if not info.num_bytes:
+            return np.empty(info.shape, dtype)  # nothing cannot be mapped
         try:
-            return self._opened.get_tensor(name)
-        except (OSError, SafetensorError) as error:
+            return np.asarray(np.memmap(self.path, dtype, 'r', info.offset, info.shape))
+        except (OSError, ValueError) as error:
             raise WeightsError(
                 f'{self.path}: tensor {name!r} cannot be read: {_one_line(error)}; fetch the file again.'
             ) from error
-
-    @functools.cached_property
-    def _opened(self):
-        # One handle for all tensors: opening parses the whole header again.
-        import ml_dtypes  # noqa: F401  registers bfloat16 with NumPy, which the library then uses
-        from safetensors import safe_open
-
-        return safe_open(self.path, framework='numpy')
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -154,28 +150,28 @@ def _read_header(path: Path, prefix: bytes, file, size: int) -> dict[str, Safete
         raise _damaged(path, 'its __metadata__ is not an object of texts')
     if len(header) > MAX_TENSORS:
         raise _damaged(path, f'it claims {len(header)} tensors, expected at most {MAX_TENSORS}')
-    return _described(path, header, size - 8 - length)
+    return _described(path, header, 8 + length, size)
 
 
-def _described(path: Path, header: Mapping[str, object], data_bytes: int) -> dict[str, SafetensorsTensor]:
-    """The header's tensors, whose byte ranges must tile the data exactly."""
-    ranges = []
-    for name, entry in header.items():
-        tensor, begin, end = _tensor(path, name, entry)
-        ranges.append((begin, end, tensor))
-    ranges.sort(key=lambda item: item[:2])
-    at = 0
-    for begin, end, tensor in ranges:
-        if begin != at:
-            what = 'overlaps the tensor before it' if begin < at else f'leaves a hole of {begin - at} bytes before it'
+def _described(path: Path, header: Mapping[str, object], start: int, size: int) -> dict[str, SafetensorsTensor]:
+    """The header's tensors, whose byte ranges must tile the data, bytes `start` to `size`, exactly."""
+    tensors = [_tensor(path, name, entry, start) for name, entry in header.items()]
+    tensors.sort(key=lambda tensor: (tensor.offset, tensor.num_bytes))
+    at = start
+    for tensor in tensors:
+        if tensor.offset != at:
+            hole = tensor.offset - at
+            what = 'overlaps the tensor before it' if hole < 0 else f'leaves a hole of {hole} bytes before it'
             raise _damaged(path, f'tensor {_shown(tensor.name)} {what}')
-        at = end
-    if at != data_bytes:
-        raise _damaged(path, f'its tensors take {at} bytes, the file has {data_bytes} for them; it was cut short or added to')
-    return {tensor.name: tensor for _, _, tensor in ranges}
+        at += tensor.num_bytes
+    if at != size:
+        raise _damaged(
+            path, f'its tensors take {at - start} bytes, the file has {size - start} for them; it was cut short or added to'
+        )
+    return {tensor.name: tensor for tensor in tensors}
 
 
-def _tensor(path: Path, name: str, entry: object) -> tuple[SafetensorsTensor, int, int]:
+def _tensor(path: Path, name: str, entry: object, start: int) -> SafetensorsTensor:
     shown = _shown(name)
     if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable() or not name.isascii():
         raise _damaged(path, f'tensor name {shown} is not plain text of 1 to {MAX_NAME_LENGTH} characters')
@@ -196,7 +192,7 @@ def _tensor(path: Path, name: str, entry: object) -> tuple[SafetensorsTensor, in
         raise _damaged(
             path, f'tensor {shown} of shape {_shown(str(shape))} {kind} needs {num_bytes} bytes, its range is {begin} to {end}'
         )
-    return SafetensorsTensor(name, tuple(shape), kind, num_bytes), begin, end
+    return SafetensorsTensor(name, tuple(shape), kind, start + begin, num_bytes)
 
 
 def _whole_numbers(values: object) -> bool:

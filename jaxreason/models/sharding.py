@@ -2,10 +2,12 @@
 
 Every dimension of every array has a logical name; a rule set says which mesh axis, if any, that name is split over. The
 mesh has the axes `data` (rows, and weights when training) and `model` (heads, MLP, vocabulary). Arrays are placed with these
-shardings and `jax.jit` follows its arguments.
+shardings and `jax.jit` follows its arguments. Weights are read where they are placed: of each tensor a process converts
+the slices of its own devices, and no other.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import ConfigError
 from jaxreason.models.cache import Cache
+from jaxreason.models.hugging_face import Weight
 from jaxreason.models.transformer import Parameters
 
 Rules = Mapping[str, str | None]
@@ -64,19 +67,45 @@ def parameter_shardings(config: ModelConfig, params: Parameters, mesh: Mesh, rul
     """
 
     def place(path: tuple[Any, ...], array: Any) -> NamedSharding:
-        names = [str(getattr(entry, 'key', getattr(entry, 'idx', entry))) for entry in path]
-        axes = _logical_axes(names)
-        if names[0] == 'layers' and len(array.shape) == len(axes) + 1:
-            axes = ('layers', *axes)
-        return sharding('/'.join(names), axes, array.shape, mesh, rules)
+        names = tuple(str(getattr(entry, 'key', getattr(entry, 'idx', entry))) for entry in path)
+        return _parameter_sharding(names, array.shape, mesh, rules)
 
-    # Said of the model before it is said of some array.
-    sizes = {'heads': config.num_heads, 'kv_heads': config.num_kv_heads, 'mlp': config.mlp_width, 'vocab': config.vocab_size}
-    for axis, size in sizes.items():
-        target = rules[axis]
-        if target is not None and size % mesh.shape.get(target, 1):
-            raise _impossible(f'{config.family} model', axis, size, target, mesh)
+    _check_model(config, mesh, rules)
     return jax.tree.map_with_path(place, dict(params))
+
+
+def placement(config: ModelConfig, mesh: Mesh | None, rules: Rules = SERVING) -> Callable[[Weight], jax.Array]:
+    """Prepares to place weights one at a time, each as soon as it is read.
+
+    Args:
+        config: the architecture.
+        mesh: with the axes that `rules` names; None for one device.
+        rules: logical dimension to mesh axis.
+
+    Returns:
+        What makes the array of a weight; it returns when the devices hold it, so that host memory holds one weight's slices.
+
+    Raises:
+        ConfigError: as of `parameter_shardings`; before anything is read.
+    """
+    if mesh is None:
+        # Not committed to a device: what `jax.jit` gets beside it may then be committed or not without compiling twice.
+        return lambda weight: jax.block_until_ready(jax.device_put(weight.read()))
+    _check_model(config, mesh, rules)
+
+    def place(weight: Weight) -> jax.Array:
+        slices: dict[str, Any] = {}  # devices that hold the same slice share its reading
+
+        def read(index: Any) -> Any:
+            key = str(index)
+            if key not in slices:
+                slices[key] = weight.read(index)
+            return slices[key]
+
+        where = _parameter_sharding(tuple(map(str, weight.path)), weight.shape, mesh, rules)
+        return jax.block_until_ready(jax.make_array_from_callback(weight.shape, where, read))
+
+    return place
 
 
 def cache_shardings(cache: Cache, mesh: Mesh, rules: Rules = SERVING) -> Cache:
@@ -121,7 +150,15 @@ def sharding(name: str, axes: tuple[str, ...], shape: tuple[int, ...], mesh: Mes
     return NamedSharding(mesh, PartitionSpec(*(rules[axis] for axis in axes)))
 
 
-def _logical_axes(names: list[str]) -> tuple[str, ...]:
+def _parameter_sharding(names: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh, rules: Rules) -> NamedSharding:
+    """The sharding of the parameter at this path, stacked over layers if it has a dimension more than one layer's."""
+    axes = _logical_axes(names)
+    if names[0] == 'layers' and len(shape) == len(axes) + 1:
+        axes = ('layers', *axes)
+    return sharding('/'.join(names), axes, shape, mesh, rules)
+
+
+def _logical_axes(names: tuple[str, ...]) -> tuple[str, ...]:
     """The logical dimensions of the parameter at this path, without the leading one of stacked layers."""
     if names[0] in ('embedding', 'head'):
         return ('vocab', 'width')
@@ -133,8 +170,20 @@ def _logical_axes(names: list[str]) -> tuple[str, ...]:
     return _NORMS.get(module, ('width',))
 
 
-def _impossible(name: str, axis: str, size: int, target: str, mesh: Mesh) -> ConfigError:
+def _check_model(config: ModelConfig, mesh: Mesh, rules: Rules) -> None:
+    """Says of the model what else would be said of some array, and which sizes do for all of its dimensions."""
+    sizes = {'heads': config.num_heads, 'kv_heads': config.num_kv_heads, 'mlp': config.mlp_width, 'vocab': config.vocab_size}
+    for axis, size in sizes.items():
+        target = rules[axis]
+        if target is not None and size % mesh.shape.get(target, 1):
+            common = math.gcd(*(other for name, other in sizes.items() if rules[name] == target))
+            raise _impossible(f'{config.family} model', axis, size, target, mesh, common)
+
+
+def _impossible(name: str, axis: str, size: int, target: str, mesh: Mesh, common: int | None = None) -> ConfigError:
+    """An error that names the sizes that do, of those that the number of devices can be divided by."""
+    fitting = [str(each) for each in range(1, mesh.size + 1) if mesh.size % each == 0 and (common or size) % each == 0]
     return ConfigError(
         f'impossible mesh: {target} = {mesh.shape[target]} does not divide {axis} = {size} ({name}); '
-        f'choose a divisor of {size}.'
+        f'of {mesh.size} devices {target} may take {" or ".join(fitting)}, the other axis -1 (the rest).'
     )

@@ -15,7 +15,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.models.cache import Cache
 from jaxreason.models.heads import lm_logits
 from jaxreason.models.hugging_face import to_parameters
-from jaxreason.models.transformer import forward
+from jaxreason.models.transformer import forward, stack_layers
 
 GOLDEN = Path(__file__).parent / 'golden'
 NAMES = sorted(path.stem for path in GOLDEN.glob('*.npz'))
@@ -51,7 +51,7 @@ class Golden:
             assert config.rope_scaling is not None
             config = dataclasses.replace(config, rope_scaling=dataclasses.replace(config.rope_scaling, long_context=True))
         tensors = {key.removeprefix('weight:'): value for key, value in arrays.items() if key.startswith('weight:')}
-        params = jax.tree.map(jnp.asarray, to_parameters(config, tensors))
+        params = stack_layers(jax.tree.map(jnp.asarray, to_parameters(config, tensors)))
         return cls(config, params, tensors, arrays['tokens'], arrays['logits'], arrays['left_padded_logits'])
 
     def run(self, tokens, positions=None, cache=None) -> tuple[np.ndarray, Any]:

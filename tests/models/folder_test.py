@@ -15,7 +15,7 @@ from jaxreason.models.folder import open_weights, read_checkpoint
 from jaxreason.models.folder_writer import write_folder
 from jaxreason.models.hugging_face import from_parameters
 from jaxreason.models.safetensors_file import write_safetensors
-from jaxreason.models.transformer import init_parameters
+from jaxreason.models.transformer import init_parameters, unstack_layers
 
 CONFIG = ModelConfig(
     vocab_size=48,
@@ -37,7 +37,7 @@ INDEX = 'model.safetensors.index.json'
 def parameters(config=CONFIG, seed=0):
     shapes = jax.eval_shape(lambda key: init_parameters(config, key), jax.random.key(0))
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    return unstack_layers(jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes))
 
 
 def same(left, right) -> bool:
@@ -294,7 +294,7 @@ def test_a_configuration_that_does_not_fit_is_an_error(folder, changes, hint):
 
 
 def test_a_transposed_tensor_and_a_nan_are_named(tmp_path, folder):
-    tensors = {name: reader() for name, reader in open_weights(folder).tensors.items()}
+    tensors = {name: reader().copy() for name, reader in open_weights(folder).tensors.items()}  # the file is written over
     name = 'model.layers.1.mlp.up_proj.weight'
     for values, hint in ((tensors[name].T, 'transposed'), (np.full_like(tensors[name], np.nan), 'NaN')):
         write_safetensors(folder / 'model.safetensors', tensors | {name: values})

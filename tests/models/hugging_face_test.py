@@ -12,6 +12,10 @@ from jaxreason.models.transformer import init_parameters, unstack_layers
 QUERY = 'model.layers.1.self_attn.q_proj.weight'
 
 
+def assert_equal(found, stacked):
+    jax.tree.map(np.testing.assert_array_equal, found, unstack_layers(stacked))
+
+
 def test_tensors_survive_the_round_trip(golden):
     if golden.config.family == 'phi3':
         with pytest.raises(WeightsError, match='phi3'):
@@ -39,7 +43,8 @@ def test_lazy_tensors_are_read_once(llama):
 
         return read
 
-    params = to_parameters(llama.config, {name: lazily(name) for name in llama.tensors}, 'bfloat16')
+    config = dataclasses.replace(llama.config, parameter_dtype='bfloat16')
+    params = to_parameters(config, {name: lazily(name) for name in llama.tensors})
     assert sorted(reads) == sorted(llama.tensors)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('bfloat16')}
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(params))
@@ -113,7 +118,7 @@ def test_a_copy_of_the_tied_head_and_old_rotary_tables_are_fine(llama):
         HEAD: llama.tensors[EMBEDDING],
         'model.layers.0.self_attn.rotary_emb.inv_freq': np.ones(2, np.float32),
     }
-    jax.tree.map(np.testing.assert_array_equal, to_parameters(llama.config, tensors), llama.params)
+    assert_equal(to_parameters(llama.config, tensors), llama.params)
 
 
 @pytest.mark.parametrize('prefix', ['language_model.', 'model.language_model.'])
@@ -121,7 +126,7 @@ def test_the_language_half_of_an_image_model_is_found(windowed, prefix):
     bare = 'model.' if prefix.startswith('model.') else ''
     tensors = {prefix + name.removeprefix(bare): tensor for name, tensor in windowed.tensors.items()}
     tensors['vision_tower.encoder.weight'] = np.ones(3)
-    jax.tree.map(np.testing.assert_array_equal, to_parameters(windowed.config, tensors), windowed.params)
+    assert_equal(to_parameters(windowed.config, tensors), windowed.params)
 
 
 def test_nothing_is_dropped_from_a_model_without_images(llama):
