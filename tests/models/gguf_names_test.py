@@ -1,8 +1,10 @@
 """GGUF files written as llama.cpp's converter does come back as the Hugging Face model that they were made from."""
 
 import gguf
+import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import WeightsError
@@ -11,6 +13,7 @@ from jaxreason.models.gguf_architecture import ARCHITECTURES
 from jaxreason.models.gguf_config import hugging_face_config
 from jaxreason.models.gguf_file import GgufFile
 from jaxreason.models.gguf_names import hugging_face_tensors
+from jaxreason.models.sharding import placement
 
 LAYERS, WIDTH, HIDDEN, HEADS, KEY_HEADS, HEAD, VOCABULARY = 2, 32, 48, 4, 2, 8, 40
 
@@ -236,6 +239,16 @@ def test_configuration_and_tensors_come_back(tmp_path, model):
     assert set(weights.tensors) == set(tensors)
     for name, values in tensors.items():
         np.testing.assert_array_equal(weights.tensors[name](), values, err_msg=name)
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_weights_are_cut_for_a_mesh_as_they_are_read(tmp_path, model):
+    made(tmp_path / 'model.gguf', model)
+    weights = open_weights(tmp_path / 'model.gguf', 'bfloat16')
+    mesh = jax.make_mesh((4, 2), ('data', 'model'), (AxisType.Auto, AxisType.Auto))
+    placed = weights.parameters(placement(weights.config, mesh))
+    assert placed['layers'][0]['mlp']['up']['kernel'].sharding.shard_shape((WIDTH, HIDDEN)) == (WIDTH, HIDDEN // 2)
+    jax.tree.map(np.testing.assert_array_equal, placed, weights.parameters())
 
 
 def test_every_architecture_is_covered():

@@ -96,8 +96,23 @@ def test_two_dimensions_on_one_mesh_axis_are_named(params):
 
 
 def test_a_mesh_that_does_not_divide_is_impossible(params):
-    with pytest.raises(ConfigError, match='impossible mesh: model = 8 does not divide kv_heads = 4'):
+    with pytest.raises(ConfigError, match='impossible mesh: model = 8 does not divide kv_heads = 4 .* may take 1 or 2 or 4,'):
         parameter_shardings(CONFIG, params, mesh_of(1, 8))
+
+
+def test_the_sizes_that_are_offered_do_for_all_dimensions():
+    """SmolLM2-135M: 3 divides its 9 heads, its 3 key/value heads, and the rest; 9 would divide the first only."""
+    config = dataclasses.replace(
+        CONFIG, num_heads=9, num_kv_heads=3, width=576, head_width=64, mlp_width=1536, vocab_size=49152
+    )
+    shapes = jax.eval_shape(lambda: init_parameters(config, jax.random.key(0)))
+    devices = jax.sharding.AbstractMesh((1, 18), ('data', 'model'))
+    with pytest.raises(
+        ConfigError, match=r'model = 18 does not divide heads = 9 \(llama model\); of 18 devices model may take 1 or 3,'
+    ):
+        parameter_shardings(config, shapes, devices)
+    for model in (1, 3):
+        parameter_shardings(config, shapes, jax.sharding.AbstractMesh((18 // model, model), ('data', 'model')))
 
 
 def test_a_mesh_without_the_axis_is_refused(params):
