@@ -4,13 +4,15 @@ With a cache the keys come in two parts, a prompt shared by all rows of a slot a
 is one product for all rows of the slot, so its keys are read once however many rows there are; both parts meet in a single
 softmax. Heads are never expanded: the query heads of a key/value head are extra query rows of the same product.
 
-Suffixes beyond the legend: `k` blocks of keys, `j` keys of a block.
+Keys lie transposed, time last, values with time before the head's channels: so both products take their operands as they
+lie (on two CPU cores 108 against 161 microseconds a layer for 16 rows of 128 keys).
 
 References:
     Ainslie et al., GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints, 2023.
     Juravsky et al., Hydragen: High-Throughput LLM Inference with Shared Prefixes, 2024 (the split at the shared prompt).
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -23,8 +25,8 @@ from jaxreason.models.layers import Linear, RMSNorm, rotate, soft_cap
 # Finite, so that a row without any visible key stays free of NaN.
 _MASKED = -1e30
 
-# Keys a block. A cache's rooms are multiples of it.
-BLOCK = 64
+# Most keys of one product of scores; a CPU rounds otherwise when there are more.
+_MOST_KEYS = 512
 
 
 class Frame(NamedTuple):
@@ -40,9 +42,9 @@ class Frame(NamedTuple):
 class LayerCache(NamedTuple):
     """One layer's part of a `Cache`."""
 
-    prompt_k: jax.Array  # [q, g, s, h]
+    prompt_k: jax.Array  # [q, g, h, s]
     prompt_v: jax.Array  # [q, g, s, h]
-    k: jax.Array  # [b, g, t, h]
+    k: jax.Array  # [b, g, h, t]
     v: jax.Array  # [b, g, t, h]
 
 
@@ -66,95 +68,106 @@ class Attention(nn.Module):
         b, c = x_bcd.shape[:2]
         q_bgcmh = jnp.moveaxis(q_bcnh.reshape(b, c, g, n // g, h), 2, 1)
         if cache is None:
-            k_bgth, v_bgth = (jnp.moveaxis(x, 2, 1).astype(config.matmul_dtype) for x in (k_bcgh, v_bcgh))
-            out_bgcmh = attend(config, q_bgcmh, k_bgth, v_bgth, frame)
+            k_bght = jnp.moveaxis(k_bcgh, 1, 3).astype(config.matmul_dtype)
+            v_bgth = jnp.moveaxis(v_bcgh, 2, 1).astype(config.matmul_dtype)
+            out_bgcmh = attend(config, q_bgcmh, k_bght, v_bgth, frame)
         else:
             assert frame.write_at is not None
-            cache = cache._replace(k=append(cache.k, k_bcgh, frame.write_at), v=append(cache.v, v_bcgh, frame.write_at))
+            cache = cache._replace(k=append(cache.k, k_bcgh, frame.write_at, 3), v=append(cache.v, v_bcgh, frame.write_at, 2))
             out_bgcmh = attend_cached(config, q_bgcmh, cache, frame)
         out_bcnh = jnp.moveaxis(out_bgcmh, 1, 2).reshape(b, c, n, h)
         return Linear(config, (n, h, d), axes=2, use_bias=config.output_bias, name='o')(out_bcnh), cache
 
 
-def append(buffer_bgth: jax.Array, new_bcgh: jax.Array, at_bc: jax.Array) -> jax.Array:
+def append(buffer: jax.Array, new_bcgh: jax.Array, at_bc: jax.Array, time_axis: int) -> jax.Array:
     """Writes new keys or values at their row's own time; a time beyond the room is dropped.
 
-    Microseconds for one token a row into a donated [16 | 64, 3, 256, 64] buffer in a loop, on 2 CPU cores: float32 scatter
-    1.2 | 4, vmapped dynamic_update_slice the same, a loop over rows 3 | 13, rewriting with a selection 195 | 1189. In
-    bfloat16 the CPU backend turns the whole buffer into float32 and back for each of these (scatter 197 | 913, loop
-    274 | 4057), but not for the selection: 20 | 136.
+    Microseconds for one token a row into a donated buffer of [16 | 64] rows, 3 heads, 64 channels and 128 times in a loop, on
+    2 CPU cores: values by scatter 0.4 | 2, keys 9 | 38. In bfloat16 the CPU backend turns the whole buffer into float32 and
+    back (79 | 793), but not for a selection: 25 | 106.
+
+    Args:
+        buffer: [b, g, h, t] or [b, g, t, h].
+        new_bcgh: what to write, in any float dtype.
+        at_bc: where, int32.
+        time_axis: dimension of `buffer` that is time, 3 or 2.
+
+    Returns:
+        The buffer with the new entries.
     """
-    new_bcgh = new_bcgh.astype(buffer_bgth.dtype)
-    if buffer_bgth.dtype == jnp.bfloat16 and new_bcgh.shape[1] == 1:
-        return jax.lax.platform_dependent(buffer_bgth, new_bcgh, at_bc, cpu=_append_by_selection, default=_append_by_scatter)
-    return _append_by_scatter(buffer_bgth, new_bcgh, at_bc)
+    new_bcgh = new_bcgh.astype(buffer.dtype)
+    on_cpu = _append_by_selection if buffer.dtype == jnp.bfloat16 and new_bcgh.shape[1] == 1 else _append_by_row
+    return jax.lax.platform_dependent(
+        buffer,
+        new_bcgh,
+        at_bc,
+        cpu=functools.partial(on_cpu, time_axis=time_axis),
+        default=functools.partial(_append_by_row_and_head, time_axis=time_axis),
+    )
 
 
-def _append_by_scatter(buffer_bgth: jax.Array, new_bcgh: jax.Array, at_bc: jax.Array) -> jax.Array:
-    rows_b1 = jnp.arange(buffer_bgth.shape[0])[:, None]
-    return buffer_bgth.at[rows_b1, :, at_bc].set(new_bcgh, mode='drop')
+def _append_by_row(buffer: jax.Array, new_bcgh: jax.Array, at_bc: jax.Array, time_axis: int) -> jax.Array:
+    # Mapped over rows, so that a CPU mesh that splits them sees that no row writes into another's.
+    def one(x, new_cgh, at_c):
+        place = x.at[:, :, at_c] if time_axis == 3 else x.at[:, at_c]
+        return place.set(jnp.moveaxis(new_cgh, 0, time_axis - 1), mode='drop')
+
+    return jax.vmap(one)(buffer, new_bcgh, at_bc)
 
 
-def _append_by_selection(buffer_bgth: jax.Array, new_b1gh: jax.Array, at_b1: jax.Array) -> jax.Array:
-    is_here_bt = jnp.arange(buffer_bgth.shape[2])[None, :] == at_b1
-    return jnp.where(is_here_bt[:, None, :, None], jnp.moveaxis(new_b1gh, 2, 1), buffer_bgth)
+def _append_by_row_and_head(buffer: jax.Array, new_bcgh: jax.Array, at_bc: jax.Array, time_axis: int) -> jax.Array:
+    # What is written at once is one head: writing all heads of a row, a TPU lays the buffer out with time before heads, and
+    # copies the whole cache on entering and on leaving the loop.
+    b, g = buffer.shape[:2]
+    rows_b11, heads_1g1, at_b1c = jnp.arange(b)[:, None, None], jnp.arange(g)[None, :, None], at_bc[:, None]
+    place = buffer.at[rows_b11, heads_1g1, :, at_b1c] if time_axis == 3 else buffer.at[rows_b11, heads_1g1, at_b1c]
+    return place.set(jnp.moveaxis(new_bcgh, 2, 1), mode='drop')
 
 
-def attend(config: ModelConfig, q_bgcmh: jax.Array, k_bgth: jax.Array, v_bgth: jax.Array, frame: Frame) -> jax.Array:
+def _append_by_selection(buffer: jax.Array, new_b1gh: jax.Array, at_b1: jax.Array, time_axis: int) -> jax.Array:
+    is_here_bt = jnp.arange(buffer.shape[time_axis])[None, :] == at_b1
+    shape = (buffer.shape[0], 1, 1, -1) if time_axis == 3 else (buffer.shape[0], 1, -1, 1)
+    return jnp.where(is_here_bt.reshape(shape), jnp.moveaxis(new_b1gh, 1, time_axis), buffer)
+
+
+def attend(config: ModelConfig, q_bgcmh: jax.Array, k_bght: jax.Array, v_bgth: jax.Array, frame: Frame) -> jax.Array:
     """Attention of new tokens among themselves.
 
     Args:
         config: gives the soft cap.
         q_bgcmh: queries, scaled.
-        k_bgth: keys; their dtype is that of the products' operands.
+        k_bght: keys; their dtype is that of the products' operands.
         v_bgth: values.
         frame: which keys each query sees; a query that sees none gets zeros.
 
     Returns:
         float32 [b, g, c, m, h].
     """
-    # One block: nothing here has room beyond what is given.
-    k_bg1th, v_bg1th = k_bgth[:, :, None], v_bgth[:, :, None]
-    scores = _scores(config, q_bgcmh, k_bg1th, frame.visible[:, None])
+    scores = _scores(config, q_bgcmh, k_bght, frame.visible)
     weights, total = _weights(scores, _peak(scores))
-    return _mix(weights, v_bg1th) / _nonzero(total)
+    return _mix(weights, v_bgth) / _nonzero(total)
 
 
 def attend_cached(config: ModelConfig, q_bgcmh: jax.Array, cache: LayerCache, frame: Frame) -> jax.Array:
     """Attention over a slot's prompt and a row's own keys, in one softmax; arguments and result as in `attend`.
 
-    Keys are taken in blocks of `BLOCK`, whose products have the same shape however much room a cache has, and whose results
-    are added in order. So empty room adds exact zeros: bits do not depend on it. (One product over all keys changes bits
-    between rooms of 512 and 1024, and below 64; on a CPU the blocks cost between -9 and +8 percent of attention.)
+    Empty room changes no bit: its weights are exact zeros, and how a sum over keys is ordered does not depend on how many
+    there are (a test holds the sampler to it for all rooms).
     """
-    own_k, own_v = _in_blocks(cache.k), _in_blocks(cache.v)
-    own = _scores(config, q_bgcmh, own_k, _visible_in_blocks(frame.visible))
+    own = _scores(config, q_bgcmh, cache.k, frame.visible)
     if frame.prompt_visible is None:
         weights, total = _weights(own, _peak(own))
-        return _mix(weights, own_v) / _nonzero(total)
-    b, _, c = q_bgcmh.shape[:3]
+        return _mix(weights, cache.v) / _nonzero(total)
     q = cache.prompt_k.shape[0]
-    r = b // q
+    r = q_bgcmh.shape[0] // q
     # [b, g, c, m, ...] <-> [q, g, r c, m, ...]: all queries of a slot become rows of one product.
-    visible = _visible_in_blocks(frame.prompt_visible.reshape(q, r * c, -1))
-    shared = _scores(config, _by_slot(q_bgcmh, q), _in_blocks(cache.prompt_k), visible)
+    visible = frame.prompt_visible.reshape(q, -1, frame.prompt_visible.shape[-1])
+    shared = _scores(config, _by_slot(q_bgcmh, q), cache.prompt_k, visible)
     peak = jnp.maximum(_by_row(_peak(shared), r), _peak(own))
     own_weights, own_total = _weights(own, peak)
     shared_weights, shared_total = _weights(shared, _by_slot(peak, q))
-    mixed = _mix(own_weights, own_v) + _by_row(_mix(shared_weights, _in_blocks(cache.prompt_v)), r)
+    mixed = _mix(own_weights, cache.v) + _by_row(_mix(shared_weights, cache.prompt_v), r)
     return mixed / _nonzero(own_total + _by_row(shared_total, r))
-
-
-def _in_blocks(x_bgth: jax.Array) -> jax.Array:
-    """[b, g, k j, h] to [b, g, k, j, h]."""
-    b, g, t, h = x_bgth.shape
-    return x_bgth.reshape(b, g, t // BLOCK, BLOCK, h)
-
-
-def _visible_in_blocks(visible_bct: jax.Array) -> jax.Array:
-    """[b, c, k j] to [b, k, c, j]."""
-    b, c, t = visible_bct.shape
-    return jnp.moveaxis(visible_bct.reshape(b, c, t // BLOCK, BLOCK), 2, 1)
 
 
 def _by_slot(x_bgcm: jax.Array, q: int) -> jax.Array:
@@ -169,30 +182,34 @@ def _by_row(x_qgxm: jax.Array, r: int) -> jax.Array:
     return jnp.moveaxis(x_qgxm.reshape(q, g, r, x // r, *rest), 1, 2).reshape(q * r, g, x // r, *rest)
 
 
-def _scores(config: ModelConfig, q_bgcmh: jax.Array, k_bgkjh: jax.Array, visible_bkcj: jax.Array) -> jax.Array:
-    """Capped and masked scores, float32 [b, g, k, c, m, j]."""
-    q_bgcmh = q_bgcmh.astype(k_bgkjh.dtype)
-    scores = jnp.einsum('bgcmh,bgkjh->bgkcmj', q_bgcmh, k_bgkjh, preferred_element_type=jnp.float32)
-    return jnp.where(visible_bkcj[:, None, :, :, None, :], soft_cap(scores, config.attention_softcap), _MASKED)
+def _scores(config: ModelConfig, q_bgcmh: jax.Array, k_bght: jax.Array, visible_bct: jax.Array) -> jax.Array:
+    """Capped and masked scores, float32 [b, g, c, m, t]."""
+    q_bgcmh = q_bgcmh.astype(k_bght.dtype)
+
+    def product(k: jax.Array) -> jax.Array:
+        return jnp.einsum('bgcmh,bght->bgcmt', q_bgcmh, k, preferred_element_type=jnp.float32)
+
+    t = k_bght.shape[3]
+    parts = [product(k_bght[..., first : first + _MOST_KEYS]) for first in range(0, t, _MOST_KEYS)]
+    scores = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+    return jnp.where(visible_bct[:, None, :, None, :], soft_cap(scores, config.attention_softcap), _MASKED)
 
 
-def _peak(scores_bgkcmj: jax.Array) -> jax.Array:
+def _peak(scores_bgcmt: jax.Array) -> jax.Array:
     """Each query's largest score, [b, g, c, m, 1]."""
     # Not below half the mask's value: a query that sees nothing then has weights 0, not 1 everywhere.
-    return jnp.maximum(jnp.max(scores_bgkcmj, axis=(2, 5))[..., None], 0.5 * _MASKED)
+    return jnp.maximum(jnp.max(scores_bgcmt, axis=-1, keepdims=True), 0.5 * _MASKED)
 
 
-def _weights(scores_bgkcmj: jax.Array, peak_bgcm1: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Weights before normalisation, [b, g, k, c, m, j], and their sum, [b, g, c, m, 1]."""
-    weights = jnp.exp(scores_bgkcmj - peak_bgcm1[:, :, None])
-    return weights, jnp.sum(jnp.sum(weights, axis=-1, keepdims=True), axis=2)
+def _weights(scores_bgcmt: jax.Array, peak_bgcm1: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Weights before normalisation, [b, g, c, m, t], and their sum, [b, g, c, m, 1]."""
+    weights = jnp.exp(scores_bgcmt - peak_bgcm1)
+    return weights, jnp.sum(weights, axis=-1, keepdims=True)
 
 
-def _mix(weights_bgkcmj: jax.Array, v_bgkjh: jax.Array) -> jax.Array:
+def _mix(weights_bgcmt: jax.Array, v_bgth: jax.Array) -> jax.Array:
     """Weighted sums of values, float32 [b, g, c, m, h]."""
-    weights = weights_bgkcmj.astype(v_bgkjh.dtype)
-    mixed = jnp.einsum('bgkcmj,bgkjh->bgkcmh', weights, v_bgkjh, preferred_element_type=jnp.float32)
-    return jnp.sum(mixed, axis=2)
+    return jnp.einsum('bgcmt,bgth->bgcmh', weights_bgcmt.astype(v_bgth.dtype), v_bgth, preferred_element_type=jnp.float32)
 
 
 def _nonzero(total: jax.Array) -> jax.Array:

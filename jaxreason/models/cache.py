@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.models.attention import BLOCK
 
 Layers = tuple[jax.Array, ...]
 
@@ -23,10 +22,10 @@ Layers = tuple[jax.Array, ...]
 class Cache:
     """What attention remembers. Time is right-padded: the key of index j is that of the j-th token."""
 
-    prompt_k: Layers  # per layer [q, g, s, h] cache dtype; index is position
+    prompt_k: Layers  # per layer [q, g, h, s] cache dtype; index is position
     prompt_v: Layers  # per layer [q, g, s, h] cache dtype
     prompt_length: jax.Array  # [q] int32, tokens in the slot's prompt
-    k: Layers  # per layer [b, g, t, h] cache dtype; position is the slot's prompt length + index
+    k: Layers  # per layer [b, g, h, t] cache dtype; position is the slot's prompt length + index
     v: Layers  # per layer [b, g, t, h] cache dtype
     length: jax.Array  # [b] int32, tokens each row wrote
 
@@ -46,23 +45,23 @@ class Cache:
             config: gives layers, heads and head width.
             num_slots: questions held at once.
             rows_per_slot: rows of each question.
-            prompt_room: prompt tokens a slot can hold, rounded up to a multiple of 64; 0 for a cache to prefill into.
-            row_room: tokens a row can write, rounded up to a multiple of 64.
+            prompt_room: prompt tokens a slot can hold; 0 for a cache to prefill into.
+            row_room: tokens a row can write.
             dtype: of keys and values; None means `config.matmul_dtype`.
         """
         g, h = config.num_kv_heads, config.head_width
         rows = num_slots * rows_per_slot
 
-        def layers(first: int, room: int) -> Layers:
-            room = -(-room // BLOCK) * BLOCK  # attention takes keys in whole blocks
-            return tuple(jnp.zeros((first, g, room, h), dtype or config.matmul_dtype) for _ in range(config.num_layers))
+        def layers(first: int, room: int, time_last: bool) -> Layers:
+            shape = (first, g, h, room) if time_last else (first, g, room, h)
+            return tuple(jnp.zeros(shape, dtype or config.matmul_dtype) for _ in range(config.num_layers))
 
         return cls(
-            prompt_k=layers(num_slots, prompt_room),
-            prompt_v=layers(num_slots, prompt_room),
+            prompt_k=layers(num_slots, prompt_room, True),
+            prompt_v=layers(num_slots, prompt_room, False),
             prompt_length=jnp.zeros((num_slots,), jnp.int32),
-            k=layers(rows, row_room),
-            v=layers(rows, row_room),
+            k=layers(rows, row_room, True),
+            v=layers(rows, row_room, False),
             length=jnp.zeros((rows,), jnp.int32),
         )
 
@@ -80,11 +79,11 @@ class Cache:
 
     @property
     def prompt_room(self) -> int:
-        return self.prompt_k[0].shape[2]
+        return self.prompt_v[0].shape[2]
 
     @property
     def row_room(self) -> int:
-        return self.k[0].shape[2]
+        return self.v[0].shape[2]
 
     def next_position(self) -> jax.Array:
         """The position of the token that each row writes next, [b] int32."""
@@ -104,7 +103,7 @@ class Cache:
         assert prefilled.prompt_room == 0, 'a prompt is prefilled as the rows of a cache without prompt part'
 
         def put(slots: jax.Array, row: jax.Array) -> jax.Array:
-            return slots.at[slots_p].set(_with_room(row, self.prompt_room).astype(slots.dtype), mode='drop')
+            return slots.at[slots_p].set(_with_room(row, slots.shape).astype(slots.dtype), mode='drop')
 
         rows_pr = slots_p[:, None] * self.rows_per_slot + jnp.arange(self.rows_per_slot)[None, :]
         rows = rows_pr.reshape(-1)
@@ -129,7 +128,7 @@ class Cache:
         )
 
     def read_rows(self, rows_p: jax.Array) -> tuple[Layers, Layers, jax.Array]:
-        """The suffixes of some rows, to park them: keys and values, per layer [p, g, t, h], and lengths [p]."""
+        """The suffixes of some rows, to park them: keys and values per layer, and lengths [p]."""
         return tuple(x[rows_p] for x in self.k), tuple(x[rows_p] for x in self.v), self.length[rows_p]
 
     def write_rows(self, rows_p: jax.Array, k: Layers, v: Layers, length_p: jax.Array) -> 'Cache':
@@ -143,7 +142,7 @@ class Cache:
         """
 
         def put(rows: jax.Array, parked: jax.Array) -> jax.Array:
-            return rows.at[rows_p].set(_with_room(parked, self.row_room).astype(rows.dtype), mode='drop')
+            return rows.at[rows_p].set(_with_room(parked, rows.shape).astype(rows.dtype), mode='drop')
 
         return dataclasses.replace(
             self,
@@ -153,7 +152,7 @@ class Cache:
         )
 
 
-def _with_room(x_pgth: jax.Array, room: int) -> jax.Array:
-    """Time padded with zeros or cropped to `room`."""
-    missing = room - x_pgth.shape[2]
-    return x_pgth[:, :, :room] if missing <= 0 else jnp.pad(x_pgth, ((0, 0), (0, 0), (0, missing), (0, 0)))
+def _with_room(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """`x` with all but its first dimension padded with zeros, or cropped, to those of `shape`."""
+    x = x[(slice(None), *(slice(size) for size in shape[1:]))]
+    return jnp.pad(x, [(0, 0), *((0, size - had) for size, had in zip(shape[1:], x.shape[1:], strict=True))])

@@ -143,3 +143,21 @@ def rotate(x_btnh: jax.Array, cos_btr: jax.Array, sin_btr: jax.Array) -> jax.Arr
     cos, sin = cos_btr[:, :, None, :], sin_btr[:, :, None, :]
     first, second, rest = x_btnh[..., :half], x_btnh[..., half : 2 * half], x_btnh[..., 2 * half :]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
+
+
+def once(x: jax.Array) -> jax.Array:
+    """`x`, computed once for all that use it.
+
+    The CPU backend else repeats what it takes for cheap inside every user: each cosine in every layer for every head. It
+    fuses through optimization barriers, but not through a scatter.
+    """
+
+    def through_scatter(x: jax.Array) -> jax.Array:
+        return jnp.zeros_like(x).at[jnp.arange(x.shape[0])].set(x)
+
+    return jax.lax.platform_dependent(x, cpu=through_scatter, default=lambda x: x)
+
+
+def as_bits(x: jax.Array) -> jax.Array:
+    """The same bytes as unsigned integers: data movement for which a backend may have no bfloat16 form."""
+    return jax.lax.bitcast_convert_type(x, {2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize])

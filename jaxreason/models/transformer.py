@@ -8,17 +8,19 @@ with one dict per layer; a Python loop: made for decoding, where a scan copies t
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.models.attention import Attention, Frame, LayerCache
 from jaxreason.models.cache import Cache
-from jaxreason.models.layers import GatedMLP, RMSNorm, rotary_angles
+from jaxreason.models.layers import GatedMLP, RMSNorm, as_bits, once, rotary_angles
 
 Parameters = Mapping[str, Any]
 
@@ -119,10 +121,29 @@ def _apply(module: nn.Module, params: Any, *inputs: Any) -> Any:
 
 
 def _embed(config: ModelConfig, table_vd: jax.Array, tokens_bc: jax.Array, is_token_bc: jax.Array) -> jax.Array:
-    x_bcd = table_vd.at[tokens_bc].get(mode='fill', fill_value=jnp.nan, wrap_negative_indices=False)
+    x_bcd = _rows_of(table_vd, tokens_bc)
     # Gemma was trained with the scale rounded to the dtype of its weights.
     scale = jnp.asarray(config.embedding_scale, table_vd.dtype).astype(jnp.float32)
     return jnp.where(is_token_bc[:, :, None], x_bcd.astype(jnp.float32) * scale, 0.0)
+
+
+@jax.custom_jvp
+def _rows_of(table_vd: jax.Array, tokens_bc: jax.Array) -> jax.Array:
+    """Rows of the table, [b, c, d]; NaN for a token outside it.
+
+    As bits, which carry no gradient by themselves: to gather from bfloat16 the CPU backend would turn the whole table into
+    float32 first.
+    """
+    missing = int.from_bytes(np.array(np.nan, table_vd.dtype).tobytes(), sys.byteorder)
+    bits_bcd = as_bits(table_vd).at[tokens_bc].get(mode='fill', fill_value=missing, wrap_negative_indices=False)
+    return jax.lax.bitcast_convert_type(bits_bcd, table_vd.dtype)
+
+
+@_rows_of.defjvp
+def _rows_of_jvp(primals, tangents):
+    table_vd, tokens_bc = primals
+    tangent_bcd = tangents[0].at[tokens_bc].get(mode='fill', fill_value=0, wrap_negative_indices=False)
+    return _rows_of(table_vd, tokens_bc), tangent_bcd
 
 
 def _run_unstacked(config: ModelConfig, layers, x_bcd, frames, past):
@@ -159,7 +180,7 @@ def _frames(config: ModelConfig, positions_bc: jax.Array, cache: Cache | None) -
 
 
 def _frame(config: ModelConfig, window: int, is_local: bool, positions_bc: jax.Array, cache: Cache | None) -> Frame:
-    cos_bcr, sin_bcr = rotary_angles(config, positions_bc, is_local)
+    cos_bcr, sin_bcr = map(once, rotary_angles(config, positions_bc, is_local))
 
     def visible(key_positions_bt: jax.Array, exists_bt: jax.Array) -> jax.Array:
         distance_bct = positions_bc[:, :, None] - key_positions_bt[:, None, :]
