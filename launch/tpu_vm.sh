@@ -139,9 +139,12 @@ run() {
   cd "$scratch"
   if ((${#pass_env[@]})); then
     secrets=secrets
-    umask 077
-    for variable in "${pass_env[@]}"; do printf '%s=%s\0' "$variable" "$(printenv "$variable")"; done >secrets
-    if [[ -n $dry_run ]]; then note "secrets is a file with the values of: ${pass_env[*]}"; fi
+    if [[ -n $dry_run ]]; then
+      note "secrets is a file with the values of: ${pass_env[*]}"
+    else
+      umask 077
+      for variable in "${pass_env[@]}"; do printf '%s=%s\0' "$variable" "$(printenv "$variable")"; done >secrets
+    fi
     copy --worker=all secrets "$name:$remote_root/secrets"
   fi
   on_worker all start "$secrets" ${env[@]+"${env[@]}"} "${command[@]}"

@@ -10,9 +10,10 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / 'launch' / 'tpu_vm.sh'
 
-# Every call leaves its arguments in calls/, each ended by a NUL. `states` holds what the next describes answer, the last for ever.
+# Every call leaves its arguments in calls/, each ended by a NUL. `states` holds what the next describes answer, the last one
+# for ever.
 GCLOUD = r"""#!/usr/bin/env bash
-stub=$(dirname -- "$0")/..
+stub=$(cd -- "$(dirname -- "$0")/.." && pwd)
 printf '%s\0' "$@" >"$stub/calls/$(printf %03d "$(ls "$stub/calls" | wc -l)")"
 workers=$(cat "$stub/workers")
 places() { # the name and the sources and destination of scp, or what follows ssh NAME
@@ -42,7 +43,8 @@ case "$3 $4" in
   'tpu-vm ssh')
     command=$(flag --command "$@") command=${command%x} worst=0
     for i in $(on_each "$worker"); do
-      (cd "$stub/home/$i" && exec env -i HOME="$PWD" HOSTNAME="t1v-n-12ab-w-$i" PATH="$stub/remote:/usr/bin:/bin" sh -c "$command") || worst=$?
+      clean=(env -i "HOME=$stub/home/$i" "HOSTNAME=t1v-n-12ab-w-$i" "PATH=$stub/remote:/usr/bin:/bin")
+      (cd "$stub/home/$i" && exec "${clean[@]}" sh -c "$command") || worst=$?
     done
     exit "$worst"
     ;;
@@ -65,8 +67,17 @@ PYTHON = r"""#!/usr/bin/env bash
 case "$*" in
   '-m venv '*)
     mkdir -p "$3/bin"
-    printf '#!/usr/bin/env bash\nif [[ $1 == --version ]]; then echo Python 3.11.9; else printf "%%s\\n" "$PWD: $*" >>~/pip; fi\n' >"$3/bin/python"
-    printf '#!/usr/bin/env bash\n[[ $* == --help ]] && exit\nprintf "%%s\\0" "$@" >~/argv\nenv -0 >~/env\n[[ ! -f ~/body ]] || . ~/body\n' >"$3/bin/jaxreason"
+    cat >"$3/bin/python" <<'END'
+#!/usr/bin/env bash
+if [[ $1 == --version ]]; then echo Python 3.11.9; else printf '%s\n' "$PWD: $*" >>~/pip; fi
+END
+    cat >"$3/bin/jaxreason" <<'END'
+#!/usr/bin/env bash
+[[ $* != --help ]] || exit 0
+printf '%s\0' "$@" >~/argv
+env -0 >~/env
+[[ ! -f ~/body ]] || . ~/body
+END
     chmod +x "$3/bin/"*
     ;;
 esac
@@ -116,6 +127,10 @@ class Cloud:
     def home(self, worker: int) -> Path:
         """The home directory of a worker."""
         return self.root / 'home' / str(worker)
+
+    def is_ended(self, worker: int) -> bool:
+        """Whether the run on a worker has left its exit status."""
+        return (self.home(worker) / 'jaxreason-launch/job/exit').exists()
 
     def files(self, worker: int, out: str, **files: str) -> None:
         """A run folder on a worker."""

@@ -1,5 +1,6 @@
 """launch/tpu_vm.sh against a stand-in for gcloud: exact arguments, hostile names, waiting, secrets, and a whole session."""
 
+import functools
 import os
 import re
 import shlex
@@ -89,7 +90,7 @@ def test_create_of_what_exists_asks_for_nothing_again(cloud):
 def test_create_stops_where_the_slice_cannot_become_active(cloud, state):
     reason = {'FAILED': r'\tno\nquota'}
     cloud.answer('ACCEPTED', state + reason.get(state, ''))
-    done = cloud('create', *V6E, '--poll', '0')
+    done = cloud('create', *V6E, '--poll', '0', '--timeout', '5')
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert 'create it again' in last
@@ -310,7 +311,7 @@ def test_hostile_words_of_a_command_arrive_as_they_are(ready, wait):
     remote = shlex.split(call[6].removeprefix('--command='))
     assert remote[2:] == ['start', 'none', f'V={HOSTILE[3]}', 'jaxreason', *HOSTILE]
     for worker in (0, 1):
-        wait(lambda home=ready.home(worker): (home / 'jaxreason-launch/job/exit').exists())
+        wait(functools.partial(ready.is_ended, worker))
         assert (ready.home(worker) / 'argv').read_bytes().decode().split('\0')[:-1] == HOSTILE
         assert f'V={HOSTILE[3]}\0' in (ready.home(worker) / 'env').read_text()
     no_file_was_made(ready)
@@ -350,16 +351,16 @@ def test_secrets_are_in_no_argument_and_no_output(ready, wait):
     (ready.home(0) / 'body').write_text('ls -l ~/jaxreason-launch')
     done = ready('run', '--pass-env', 'HF_TOKEN', '--', 'jaxreason', 'evaluate', variables={'HF_TOKEN': secret})
     assert done.returncode == 0, done.stderr
-    wait(lambda: (ready.home(0) / 'jaxreason-launch/job/exit').exists())
+    wait(functools.partial(ready.is_ended, 0))
     assert f'HF_TOKEN={secret}\0' in (ready.home(0) / 'env').read_text()
     assert '7777' not in repr(ready.calls) + done.stdout + done.stderr
     for worker in (0, 1):
-        wait(lambda home=ready.home(worker): (home / 'jaxreason-launch/job/exit').exists())
+        wait(functools.partial(ready.is_ended, worker))
         kept = [path for path in (ready.home(worker) / 'jaxreason-launch').rglob('*') if path.is_file()]
         assert not [path for path in kept if b'7' * 20 in path.read_bytes()]
     # The next run does not inherit it.
     ready('run', '--', 'jaxreason', 'evaluate')
-    wait(lambda: (ready.home(0) / 'jaxreason-launch/job/exit').exists())
+    wait(functools.partial(ready.is_ended, 0))
     assert 'HF_TOKEN' not in (ready.home(0) / 'env').read_text()
 
 
