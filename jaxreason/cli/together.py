@@ -98,22 +98,22 @@ def together(group: 'Group | None') -> Iterator[tuple['Peers', Interrupt]]:
             peers = Peers(board, group.index, group.count, Ears(interrupt.stop_with, _lost))
         try:
             yield peers, interrupt
+            _part(peers, interrupt)
         except KeyboardInterrupt:
             peers.give_notice('stop', 'interrupted')
             raise
         except BaseException as error:
             peers.give_notice('failed', str(error).partition('\n')[0][:500] or type(error).__name__)
             raise
-        _part(peers)
 
 
-def _part(peers: 'Peers') -> None:
+def _part(peers: 'Peers', interrupt: Interrupt) -> None:
     """Leaves the others in good order: all are through."""
     global _is_joining
     if peers.count > 1:
         import jax
 
-        peers.exchange('parting', '')
+        peers.exchange('parting', '', interrupt.check)
         peers.leave()
         jax.distributed.shutdown()
         _is_joining = False

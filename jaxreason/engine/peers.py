@@ -9,9 +9,11 @@ take the others for dead. Nothing that decides a token depends on any of this.
 import collections
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import platform
+import queue
 import threading
 import time
 import zlib
@@ -82,10 +84,12 @@ class Peers:
         self._round = 0
         self._over = threading.Event()  # nobody is watched any more
         self._exchanges: collections.Counter[str] = collections.Counter()
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         if board is not None and count > 1:
             board.put(f'name/{index}', f'process {index} ({platform.node()}, pid {os.getpid()})'.encode())
-            for work in (self._beat, self._watch):
-                threading.Thread(target=self._rounds, args=(work,), daemon=True).start()
+            _start(self._rounds, self._beat)
+            _start(self._rounds, self._watch)
+            _start(self._call)
 
     @property
     def is_first(self) -> bool:
@@ -120,16 +124,16 @@ class Peers:
             return [text]
         self._exchanges[what] += 1
         name = f'{what}/{self._exchanges[what]}'
-        self._send(f'{name}/{self.index}', iter([zlib.compress(text.encode())]), ahead=None)
+        self._send(f'{name}/{self.index}', iter([zlib.compress(text.encode())]), tick)
         found = []
         for index in range(self.count):
             pieces = self._receive(f'{name}/{index}', tick, keep=True)
             found.append(zlib.decompress(b''.join(pieces)).decode())
         return found
 
-    def send(self, lines: Iterable[str]) -> None:
+    def send(self, lines: Iterable[str], tick: Callable[[], None] | None = None) -> None:
         """Sends lines to process 0, which must `receive` them; a few pieces at most lie on the board."""
-        self._send(f'lines/{self.index}', (line.encode() + b'\n' for line in lines), ahead=_PIECES_AHEAD)
+        self._send(f'lines/{self.index}', (line.encode() + b'\n' for line in lines), tick, ahead=_PIECES_AHEAD)
 
     def receive(self, index: int, tick: Callable[[], None] | None = None) -> Iterator[str]:
         """Receives the lines that another process sends."""
@@ -147,71 +151,91 @@ class Peers:
 
         Process 0 takes the board with it, so it waits a few seconds for the others to have heard.
         """
-        if self._board is None or self._over.is_set():
-            self._wait_until_heard()
+        if self._board is None:
             return
+        is_new = not self._over.is_set()
         self._over.set()
-        with contextlib.suppress(Exception):  # whoever cannot be told will notice the silence
-            self._board.put(f'notice/{self.index}', json.dumps({'kind': kind, 'why': why}).encode())
-            self._board.put(f'heard/{self.index}', b'')
-        self._wait_until_heard()
+        notice = json.dumps({'kind': kind, 'why': why}).encode() if is_new else None
+        # In a thread: if the board was lost a call to it may never return.
+        _start(self._bid_farewell, self._board, notice).join(_FAREWELL_SECONDS)
 
-    def _wait_until_heard(self) -> None:
-        if self._board is None or self.index:
-            return
-        deadline = time.monotonic() + _FAREWELL_SECONDS
-        with contextlib.suppress(Exception):
-            while len(self._board.folder('heard').keys() - {'0'}) < self.count - 1 and time.monotonic() < deadline:
+    def _bid_farewell(self, board: Board, notice: bytes | None) -> None:
+        with contextlib.suppress(Exception):  # whoever cannot be told will notice the silence
+            if notice is not None:
+                board.put(f'notice/{self.index}', notice)
+                board.put(f'heard/{self.index}', b'')
+            while self.is_first and len(board.folder('heard').keys() - {'0'}) < self.count - 1:
                 time.sleep(0.05)
 
-    def _send(self, name: str, chunks: Iterator[bytes], ahead: int | None) -> None:
-        """Puts a stream on the board in pieces: the first byte of a piece says whether more follow."""
-        part, held = 0, b''
-        for chunk in chunks:
-            held += chunk
-            while len(held) > _PIECE:
-                self._put_piece(name, part, b'+' + held[:_PIECE], ahead)
-                part, held = part + 1, held[_PIECE:]
-        self._put_piece(name, part, b'.' + held, ahead)
+    def _send(
+        self, name: str, chunks: Iterator[bytes], tick: Callable[[], None] | None, ahead: int | None = None
+    ) -> None:
+        """Puts a stream on the board in pieces: the first byte of a piece says whether more follow.
 
-    def _put_piece(self, name: str, part: int, piece: bytes, ahead: int | None) -> None:
-        assert self._board is not None, 'nothing is sent by a process alone'
-        board = self._board
-        if ahead is not None and part >= ahead:
-            while self._try(lambda: board.get(f'{name}/{part - ahead}')) is not None:
-                time.sleep(0.02)
-        self._try(lambda: board.put(f'{name}/{part}', piece))
+        Args:
+            name: of the stream.
+            chunks: what to send.
+            tick: called while the board is waited for.
+            ahead: pieces that may lie on the board untaken; None for any number, of a stream that is not taken away.
+        """
+        part, held = 0, b''
+        for chunk in itertools.chain(chunks, (None,)):
+            held += chunk or b''
+            while len(held) > _PIECE or chunk is None:
+                piece, held = held[:_PIECE], held[_PIECE:]
+                is_last = chunk is None and not held
+                if ahead is not None and part >= ahead:
+                    while self._ask(lambda board, at=part - ahead: board.get(f'{name}/{at}'), tick) is not None:
+                        time.sleep(0.02)
+                self._ask(lambda board, at=part, value=piece: board.put(f'{name}/{at}', (b'.' if is_last else b'+') + value), tick)
+                part += 1
+                if is_last:
+                    return
 
     def _receive(self, name: str, tick: Callable[[], None] | None, keep: bool) -> Iterator[bytes]:
-        assert self._board is not None, 'nothing is sent to a process alone'
-        board, part = self._board, 0
-        while True:
+        for part in itertools.count():
             piece = None
             while piece is None:
-                if tick:
-                    tick()
-                piece = self._try(lambda at=part: board.get(f'{name}/{at}', seconds=0.25))
+                piece = self._ask(lambda board, at=part: board.get(f'{name}/{at}', seconds=0.25), tick)
             if not keep:
-                self._try(lambda at=part: board.delete(f'{name}/{at}'))
+                self._ask(lambda board, at=part: board.delete(f'{name}/{at}'), tick)
             yield piece[1:]
             if piece[:1] == b'.':
                 return
-            part += 1
 
-    def _try(self, call: Callable[[], Any]) -> Any:
-        """Asks the board; while it does not answer, waits for the watch to say what has happened.
+    def _ask(self, call: Callable[[Board], Any], tick: Callable[[], None] | None = None) -> Any:
+        """Asks the board. The call is made in another thread: one to a board that was lost may never return.
 
         Raises:
-            ProcessError: it has not answered for longer than the watch takes to notice.
+            ProcessError: no answer, for longer than the watch takes to notice and to tell.
         """
-        deadline = time.monotonic() + 4 * self._limit * self._round_seconds
-        while True:
+        board = self._board
+        assert board is not None, 'a process alone asks nobody'
+        reply: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
+
+        def answer() -> None:
             try:
-                return call()
-            except Exception as error:
-                if time.monotonic() > deadline:
-                    raise ProcessError(f'{self.name(0)} does not answer: {REMEDY}') from error
-                time.sleep(self._round_seconds / 4)
+                reply.put((call(board), None))
+            except Exception as error:  # whatever the board's failure is called
+                reply.put((None, error))
+
+        self._calls.put(answer)
+        deadline = time.monotonic() + 4 * self._limit * self._round_seconds
+        failure = None
+        while time.monotonic() < deadline:
+            if tick:
+                tick()
+            with contextlib.suppress(queue.Empty):
+                value, failure = reply.get(timeout=0.1)
+                if failure is None:
+                    return value
+                time.sleep(self._round_seconds / 4)  # the watch says in a moment what has happened
+                self._calls.put(answer)
+        raise ProcessError(f'{self.name(0)} does not answer: {REMEDY}') from failure
+
+    def _call(self) -> None:
+        while True:
+            self._calls.get()()
 
     def _rounds(self, work: Callable[[], None]) -> None:
         while not self._over.wait(self._round_seconds):
@@ -272,3 +296,9 @@ class Peers:
     def _lose(self, why: str) -> None:
         self._over.set()
         self._ears.on_lost(f'{why}; {REMEDY}')
+
+
+def _start(work: Callable[..., None], *args: Any) -> threading.Thread:
+    thread = threading.Thread(target=work, args=args, daemon=True)
+    thread.start()
+    return thread

@@ -80,7 +80,7 @@ class Journals:
             asked = json.loads(peers.exchange(f'missing/{index}', json.dumps(missing), tick)[0])
             if peers.index == index:
                 held = [key for key in asked if key in self._entries]
-                peers.send(to_line({'key': key, 'entry': self._entries[key]}) for key in held)
+                peers.send((to_line({'key': key, 'entry': self._entries[key]}) for key in held), tick)
             elif peers.is_first:
                 for line in peers.receive(index, tick):
                     unit = json.loads(line)
