@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _SHOW_CURSOR = b'\x1b[?25h'
 
@@ -26,7 +26,7 @@ class Interrupt:
         self.is_asked = False
         self._before_leaving = before_leaving
         self._is_under_way = False
-        self._before = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> 'Interrupt':
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -51,8 +51,7 @@ def make_mesh(shape: Mapping[str, int]) -> Mesh:
         return jax.make_mesh(tuple(sizes), AXES, axis_types=kinds)
     together = f', {jax.process_count()} processes together {jax.device_count()}' if jax.process_count() > 1 else ''
     raise ConfigError(
-        f'mesh {dict(zip(AXES, sizes, strict=True))} needs {math.prod(sizes)} devices, '
-        f'this process sees {available}{together}.'
+        f'mesh {dict(zip(AXES, sizes, strict=True))} needs {math.prod(sizes)} devices, this process sees {available}{together}.'
     )
 
 

@@ -81,6 +81,7 @@ class Peers:
         self._unanswered = 0
         self._notices: collections.deque[tuple[int, Mapping[str, Any]]] = collections.deque()
         self._seen: set[int] = set()
+        self._gone: set[int] = set()  # taken for dead
         self._round = 0
         self._over = threading.Event()  # nobody is watched any more
         self._exchanges: collections.Counter[str] = collections.Counter()
@@ -97,7 +98,7 @@ class Peers:
         return self.index == 0
 
     def name(self, index: int) -> str:
-        """A process for people: its number and, once it was heard of, its host and process id."""
+        """A process for people: its number and, after a first exchange, its host and process id."""
         return self._names.get(index, f'process {index}')
 
     def tell(self, done: int, tokens: int) -> None:
@@ -129,6 +130,9 @@ class Peers:
         for index in range(self.count):
             pieces = self._receive(f'{name}/{index}', tick, keep=True)
             found.append(zlib.decompress(b''.join(pieces)).decode())
+        if len(self._names) < self.count:  # all are there now; read ahead, since the board may be what is lost
+            names = self._ask(tick, self._shared.folder, 'name')
+            self._names = {int(index): name.decode() for index, name in names.items()}
         return found
 
     def send(self, lines: Iterable[str], tick: Callable[[], None] | None = None) -> None:
@@ -164,12 +168,11 @@ class Peers:
             if notice is not None:
                 board.put(f'notice/{self.index}', notice)
                 board.put(f'heard/{self.index}', b'')
-            while self.is_first and len(board.folder('heard').keys() - {'0'}) < self.count - 1:
+            living = set(range(1, self.count)) - self._gone
+            while self.is_first and living - {int(index) for index in board.folder('heard')}:
                 time.sleep(0.05)
 
-    def _send(
-        self, name: str, chunks: Iterator[bytes], tick: Callable[[], None] | None, ahead: int | None = None
-    ) -> None:
+    def _send(self, name: str, chunks: Iterator[bytes], tick: Callable[[], None] | None, ahead: int | None = None) -> None:
         """Puts a stream on the board in pieces: the first byte of a piece says whether more follow.
 
         Args:
@@ -185,9 +188,9 @@ class Peers:
                 piece, held = held[:_PIECE], held[_PIECE:]
                 is_last = chunk is None and not held
                 if ahead is not None and part >= ahead:
-                    while self._ask(lambda board, at=part - ahead: board.get(f'{name}/{at}'), tick) is not None:
+                    while self._ask(tick, self._shared.get, f'{name}/{part - ahead}') is not None:
                         time.sleep(0.02)
-                self._ask(lambda board, at=part, value=piece: board.put(f'{name}/{at}', (b'.' if is_last else b'+') + value), tick)
+                self._ask(tick, self._shared.put, f'{name}/{part}', (b'.' if is_last else b'+') + piece)
                 part += 1
                 if is_last:
                     return
@@ -196,26 +199,29 @@ class Peers:
         for part in itertools.count():
             piece = None
             while piece is None:
-                piece = self._ask(lambda board, at=part: board.get(f'{name}/{at}', seconds=0.25), tick)
+                piece = self._ask(tick, self._shared.get, f'{name}/{part}', 0.25)
             if not keep:
-                self._ask(lambda board, at=part: board.delete(f'{name}/{at}'), tick)
+                self._ask(tick, self._shared.delete, f'{name}/{part}')
             yield piece[1:]
             if piece[:1] == b'.':
                 return
 
-    def _ask(self, call: Callable[[Board], Any], tick: Callable[[], None] | None = None) -> Any:
+    @property
+    def _shared(self) -> Board:
+        assert self._board is not None, 'a process alone shares nothing'
+        return self._board
+
+    def _ask(self, tick: Callable[[], None] | None, call: Callable[..., Any], *args: Any) -> Any:
         """Asks the board. The call is made in another thread: one to a board that was lost may never return.
 
         Raises:
             ProcessError: no answer, for longer than the watch takes to notice and to tell.
         """
-        board = self._board
-        assert board is not None, 'a process alone asks nobody'
         reply: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
 
         def answer() -> None:
             try:
-                reply.put((call(board), None))
+                reply.put((call(*args), None))
             except Exception as error:  # whatever the board's failure is called
                 reply.put((None, error))
 
@@ -243,19 +249,17 @@ class Peers:
 
     def _beat(self) -> None:
         """A sign of life, and what the others say."""
-        assert self._board is not None, 'only started with one'
+        board = self._shared
         self._round += 1
         try:
-            self._board.put(f'beat/{self.index}', json.dumps([self._round, *self._progress]).encode())
-            if len(self._names) < self.count:  # read ahead: the board may be what is lost
-                self._names = {int(index): name.decode() for index, name in self._board.folder('name').items()}
-            for index, notice in self._board.folder('notice').items():
+            board.put(f'beat/{self.index}', json.dumps([self._round, *self._progress]).encode())
+            for index, notice in board.folder('notice').items():
                 if int(index) != self.index and int(index) not in self._seen:
                     self._seen.add(int(index))
                     self._notices.append((int(index), json.loads(notice)))
-                    self._board.put(f'heard/{self.index}', b'')
+                    board.put(f'heard/{self.index}', b'')
             if self.is_first:
-                self._listen({int(index): json.loads(beat) for index, beat in self._board.folder('beat').items()})
+                self._listen({int(index): json.loads(beat) for index, beat in board.folder('beat').items()})
         except Exception:  # whatever the board's failure is called: the watch counts the rounds without an answer
             return
         self._answered = True
@@ -289,6 +293,7 @@ class Peers:
         for index, rounds in list(self._quiet.items()):
             if rounds >= self._limit:
                 why = f'{self.name(index)} died or hangs: nothing heard for {self._limit * self._round_seconds:.0f} s'
+                self._gone.add(index)
                 self.give_notice('lost', why)
                 self._lose(why)
                 return

@@ -1,14 +1,16 @@
 """Several processes as one JAX run: who takes part, how they are joined, and the board on which they leave word.
 
 The runtime is JAX's own (`jax.distributed`). What is added: a limit on how long the others are waited for, told in a line, and
-a connection that survives process 0 for long enough to say that it died (`relay.py`). Nothing here is called on a single process.
+a connection that survives process 0 for long enough to say that it died (`relay.py`). A process alone calls nothing of this.
 """
 
 import contextlib
+import dataclasses
 import math
+import socket
 import threading
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 
@@ -21,14 +23,21 @@ _JAX_PATIENCE = 600
 _CLUSTERS = ('slurm', 'ompi', 'gcetpu', 'gketpu')  # these need no further package to be asked
 
 
-class Group(NamedTuple):
-    """The processes of a run, and which of them this is."""
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The processes of a run, and which of them this is.
 
-    coordinator: str  # HOST:PORT of process 0
+    Attributes:
+        coordinator: `HOST:PORT` of process 0.
+        count: processes in all.
+        index: this process, in [0, count).
+        local_device_ids: devices of this process, where they are not all of its machine.
+    """
+
+    coordinator: str
     count: int
     index: int
-    local_device_ids: tuple[int, ...] | None = None  # devices of this process, where not all of its machine
-    found_by: str = ''  # the launcher that was detected; empty where the user has said it
+    local_device_ids: tuple[int, ...] | None = None
 
 
 class Board(Protocol):
@@ -74,7 +83,7 @@ def find_cluster() -> Group | None:
                 'give --processes, --process-id and --coordinator, or --processes 1 to run alone.'
             ) from error
         assert address is not None and count is not None and index is not None, 'a cluster that is present knows all three'
-        return Group(address, count, index, None if devices is None else tuple(devices), kind.name)
+        return Group(address, count, index, None if devices is None else tuple(devices))
     return None
 
 
@@ -88,6 +97,8 @@ def join(group: Group, seconds: float = JOIN_SECONDS) -> Board:
     Raises:
         ProcessError: they did not all come in time. The process should then end by `os._exit`: JAX still waits.
     """
+    if group.index == 0:
+        _check_port(group.coordinator)
     # JAX's preemption service would take SIGTERM away from the command line.
     jax.config.update('jax_enable_preemption_service', False)
     relay = Relay(group.coordinator) if group.index else None
@@ -118,11 +129,24 @@ def join(group: Group, seconds: float = JOIN_SECONDS) -> Board:
     if failures:
         raise ProcessError(
             f'process {group.index} of {group.count} cannot join at {group.coordinator} ({_first_line(failures[0])}); '
-            'choose another port of process 0 with --coordinator.'
+            'give every process the address of process 0 with --coordinator.'
         ) from failures[0]
     if thread.is_alive():
         raise ProcessError(_nobody_came(group, relay, seconds))
     return _Board(relay)
+
+
+def _check_port(address: str) -> None:
+    """Refuses a port at which something else listens: JAX would wait there for ever."""
+    port = int(address.rpartition(':')[2])
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        socket.create_server(('', port), family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        raise ProcessError(
+            f'process 0 cannot listen at {address} ({error.strerror}); choose another port with --coordinator.'
+        ) from error
 
 
 def _nobody_came(group: Group, relay: Relay | None, seconds: float) -> str:

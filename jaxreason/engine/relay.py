@@ -7,6 +7,7 @@ side closes, the relay says so (`is_lost`), keeps the other side open, and there
 
 import socket
 import threading
+from collections.abc import Callable
 
 _PIECE = 1 << 16  # bytes
 
@@ -23,13 +24,12 @@ class Relay:
         host, _, port = target.rpartition(':')
         self._target = (host.strip('[]'), int(port))
         self._listener = socket.create_server(('127.0.0.1', 0))
-        self.address = '127.0.0.1:%d' % self._listener.getsockname()[1]
+        self.address = f'127.0.0.1:{self._listener.getsockname()[1]}'
         self.is_reached = False  # process 0 has taken a connection
-        self.is_lost = False  # and has closed one
-        self._start(self._accept)
-
-    def _start(self, work, *args) -> None:
-        threading.Thread(target=work, args=args, daemon=True).start()
+        self.is_lost = False  # and has closed one that JAX had not closed before
+        self._kept: list[socket.socket] = []  # a socket that nobody holds would be closed by the garbage collector
+        self._ended: set[socket.socket] = set()  # closed by JAX
+        _start(self._accept)
 
     def _accept(self) -> None:
         while True:
@@ -40,15 +40,17 @@ class Relay:
                 near.close()
                 continue
             far.settimeout(None)
+            self._kept += [near, far]
             self.is_reached = True
-            self._start(self._pass_on, near, far)
-            self._start(self._bring_back, far, near)
+            _start(self._pass_on, near, far)
+            _start(self._bring_back, far, near)
 
     def _pass_on(self, near: socket.socket, far: socket.socket) -> None:
         """From JAX to process 0, until JAX closes."""
         try:
             while piece := near.recv(_PIECE):
                 far.sendall(piece)
+            self._ended.add(near)
             far.shutdown(socket.SHUT_WR)
         except OSError:
             return  # the other direction notices
@@ -60,4 +62,9 @@ class Relay:
                 near.sendall(piece)
         except OSError:
             pass
-        self.is_lost = True
+        if near not in self._ended:
+            self.is_lost = True
+
+
+def _start(work: Callable[..., None], *args: socket.socket) -> None:
+    threading.Thread(target=work, args=args, daemon=True).start()

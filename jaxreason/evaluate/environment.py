@@ -29,9 +29,7 @@ def describe_inputs(config: EvaluateConfig, problems: Sequence[Problem]) -> dict
     }
 
 
-def describe(
-    config: EvaluateConfig, problems: Sequence[Problem], lm: LanguageModel, num_processes: int = 1
-) -> dict[str, Any]:
+def describe(config: EvaluateConfig, problems: Sequence[Problem], lm: LanguageModel, num_processes: int = 1) -> dict[str, Any]:
     """The environment of a run, as JSON values. Nothing of the process's own variables is in it: they may hold secrets.
 
     Args:

@@ -87,7 +87,9 @@ class Journals:
                     self.append(unit['key'], unit['entry'])
         absent = [key for key in wanted if key not in self._entries] if peers.is_first else []
         if absent:
-            raise RunError(f'{self._folder}: {len(absent)} units are in no journal, {absent[0]!r} is one: rerun to do them again.')
+            raise RunError(
+                f'{self._folder}: {len(absent)} units are in no journal, {absent[0]!r} is one: rerun to do them again.'
+            )
 
     def close(self) -> None:
         """Closes the own journal."""

@@ -132,10 +132,8 @@ def _agree(peers: Peers, what: str, text: str) -> None:
     for index, theirs in enumerate(texts):
         for was, is_now in itertools.zip_longest(texts[0].splitlines(), theirs.splitlines(), fillvalue=''):
             if was != is_now:
-                raise ProcessError(
-                    f'{peers.name(index)} has another {what} than process 0 ("{is_now.strip(" ,")}", there "{was.strip(" ,")}"); '
-                    'give every process the same.'
-                )
+                both = f'"{is_now.strip(" ,")}", there "{was.strip(" ,")}"'
+                raise ProcessError(f'{peers.name(index)} has another {what} than process 0 ({both}); give all the same.')
 
 
 def _share(missing: Sequence[Unit], peers: Peers) -> list[Unit]:
