@@ -103,6 +103,7 @@ def evaluate(
                 if peers.count > 1:
                     say('the share of process 0 is done; waiting for the others')
                 peers.exchange('through', '', meter.tell)
+                meter.end()
             journals.gather(peers, [unit.key for unit in units], meter.tell)
             if peers.is_first:
                 _write(config, folder, journals.entries, units)
@@ -154,6 +155,7 @@ class _Meter:
         self._began = time.monotonic()
         self._finished = 0
         self._tokens = 0
+        self._is_through = False
 
     def start(self) -> None:
         """The model is ready: the clock starts."""
@@ -164,6 +166,11 @@ class _Meter:
         """Since the model was ready."""
         return time.monotonic() - self._began
 
+    def end(self) -> None:
+        """Every process is through: the last heartbeats of the others need not be waited for."""
+        self._is_through = True
+        self.tell()
+
     def drawn(self, tokens: int) -> None:
         """Notes the tokens that this process has drawn."""
         self._tokens = tokens
@@ -172,9 +179,9 @@ class _Meter:
         """Reports, to the user and to process 0."""
         self._finished += finished is not None
         self._peers.tell(self._finished, self._tokens)
-        done, tokens = self._peers.others()
-        report = Progress(self._before + self._finished + done, self._total, self._tokens + tokens, self.seconds, finished)
-        self._report(report)
+        others, tokens = self._peers.others()
+        done = self._total if self._is_through else self._before + self._finished + others
+        self._report(Progress(done, self._total, self._tokens + tokens, self.seconds, finished))
 
 
 def _run(
