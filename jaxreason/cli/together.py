@@ -95,7 +95,8 @@ def together(group: 'Group | None') -> Iterator[tuple['Peers', Interrupt]]:
 
             _is_joining = True
             board = join(group)
-            peers = Peers(board, group.index, group.count, Ears(interrupt.stop_with, _lost))
+            ears = Ears(on_stop=lambda line: interrupt.stop_with(printable(line)), on_lost=_lost)
+            peers = Peers(board, group.index, group.count, ears)
         try:
             yield peers, interrupt
             _part(peers, interrupt)

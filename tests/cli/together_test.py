@@ -126,6 +126,15 @@ def test_when_process_1_is_killed_the_other_names_it_and_two_finish(world, cache
     assert processes_of.results(outs[0]) == alone
 
 
+def test_a_process_that_fails_says_why_to_the_other(world, cache, tmp_path):
+    with started(world, cache, [tmp_path / 'run', '/proc/run']) as processes:
+        first, second = ended(processes, MINUTE)
+    assert second[0] == 2 and second[2].startswith('jaxreason: error: /proc/run: cannot write there')
+    assert first[0] == 3 and re.fullmatch(
+        r'jaxreason: error: process 1 \(.*\) stopped: /proc/run: cannot write there .*: rerun the same command .*\n', first[2]
+    ), first[2]
+
+
 @pytest.mark.slow
 def test_a_stopped_process_is_taken_for_dead(world, cache, tmp_path):
     """It hangs, and nobody waits for ever; when it wakes up it finds that it is alone."""
