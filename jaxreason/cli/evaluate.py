@@ -1,15 +1,17 @@
 """`jaxreason evaluate CONFIG.yaml [key=value ...] [--out DIR] [--dry-run]`"""
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxreason.cli import together
 from jaxreason.cli.words import sort_words
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.terminal import printable
 
-FLAGS = ('out',)
+FLAGS = ('out', *together.FLAGS)
 
 
 def add_parser(subparsers) -> None:
@@ -24,6 +26,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument('--out', type=Path, metavar='DIR', help='run folder (default: runs/NAME of the configuration)')
     parser.add_argument('--dry-run', action='store_true', help='print configuration, shapes, memory and FLOPs; run nothing')
     parser.add_argument('--quiet', action='store_true', help='no line for each question')
+    together.add_flags(parser)
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
@@ -34,7 +37,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         raise ConfigError(f'evaluate takes one CONFIG.yaml, got {args.config or words.text[0]!r}.')
     if words.config is None:
         raise ConfigError('evaluate needs a configuration, for example configs/quickstart.yaml.')
-    from jaxreason.cli.runtime import device_errors, start_jax
+    from jaxreason.cli.runtime import device_errors, find_devices, prepare_jax
     from jaxreason.core import config as config_files
     from jaxreason.evaluate.config import EvaluateConfig
 
@@ -45,24 +48,39 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         print(config_files.dump(config), end='')
         print(printable(describe(config), keep='\n'))
         return 0
-    start_jax()
-    from jaxreason.cli.interrupt import Interrupt
+    prepare_jax()
+    group = together.group_from(args, os.environ)
+    out = args.out or Path('runs') / Path(words.config).stem
+    began = time.monotonic()
+    with device_errors(), together.together(group) as (peers, interrupt):
+        find_devices()
+        _evaluate(config, out, args.quiet, peers, interrupt)
+    if peers.is_first:
+        _finish(out, config.model.source)
+        spent = f'{time.monotonic() - began:.0f} s{together.describe(peers)}'
+        print(f'{out}/: records, metrics, figures, report.html; {spent}')
+    return 0
+
+
+def _evaluate(config, out: Path, quiet: bool, peers, interrupt) -> None:
+    """Runs what is missing; process 0 shows it, the others are silent."""
     from jaxreason.cli.progress import Display
     from jaxreason.evaluate.runner import evaluate
 
-    out = args.out or Path('runs') / Path(words.config).stem
-    began = time.monotonic()
-    with device_errors(), Interrupt() as interrupt, Display(config, quiet=args.quiet) as display:
+    def check(progress):
+        if progress.finished is None:  # else others that the same chunk finished would not be kept
+            interrupt.check()
+
+    if not peers.is_first:
+        evaluate(config, out, check, peers=peers)
+        return
+    with Display(config, quiet=quiet) as display:
 
         def report(progress):
             display.show(progress)
-            if progress.finished is None:  # else others that the same chunk finished would not be kept
-                interrupt.check()
+            check(progress)
 
-        evaluate(config, out, report, display.say)
-    _finish(out, config.model.source)
-    print(f'{out}/: records, metrics, figures, report.html; {time.monotonic() - began:.0f} s')
-    return 0
+        evaluate(config, out, report, display.say, peers)
 
 
 def _finish(out: Path, model: str) -> None:

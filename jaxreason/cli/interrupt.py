@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 _SHOW_CURSOR = b'\x1b[?25h'
 
@@ -15,10 +17,16 @@ class Interrupt:
     handler that raises: where Python happens to be in a callback, as JAX has one in the garbage collector, that is swallowed.
     """
 
-    def __init__(self):
+    def __init__(self, before_leaving: Callable[[], None] = lambda: None):
+        """Sets nothing yet.
+
+        Args:
+            before_leaving: called once when a first signal ends the process at once; it must return soon.
+        """
         self.is_asked = False
+        self._before_leaving = before_leaving
         self._is_under_way = False
-        self._before = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> 'Interrupt':
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -37,12 +45,32 @@ class Interrupt:
         if self.is_asked:
             raise KeyboardInterrupt
 
+    def stop_with(self, why: str) -> None:
+        """Stops for another process's sake; from any thread."""
+        if not self._is_under_way:
+            leave_at_once(f'{why}: interrupted', 130)
+        if not self.is_asked:
+            self.is_asked = True
+            _write(f'\njaxreason: {why}: stopping at the next chunk\n')
+
     def _ask(self, number, frame) -> None:
-        # os.write, because the handler may run in the middle of a print.
         if self.is_asked or not self._is_under_way:
-            if sys.stdout.isatty():  # a progress bar hides the cursor
-                os.write(sys.stdout.fileno(), _SHOW_CURSOR)
-            os.write(sys.stderr.fileno(), b'jaxreason: interrupted\n')
-            os._exit(130)  # what is finished is on disk; nothing else is waited for
+            if not self.is_asked:
+                self.is_asked = True
+                self._before_leaving()
+            leave_at_once('interrupted', 130)
         self.is_asked = True
-        os.write(sys.stderr.fileno(), b'\njaxreason: stopping at the next chunk; again to leave at once\n')
+        _write('\njaxreason: stopping at the next chunk; again to leave at once\n')
+
+
+def leave_at_once(line: str, code: int) -> NoReturn:
+    """Ends the process from wherever it is, with one line: what is finished is on disk; nothing else is waited for."""
+    if sys.stdout.isatty():  # a progress bar hides the cursor
+        os.write(sys.stdout.fileno(), _SHOW_CURSOR)
+    _write(f'jaxreason: {line}\n')
+    os._exit(code)
+
+
+def _write(text: str) -> None:
+    # os.write, because it may happen in the middle of a print.
+    os.write(sys.stderr.fileno(), text.encode(errors='backslashreplace'))

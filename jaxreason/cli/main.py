@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from jaxreason.core.errors import ConfigError, JaxreasonError
+from jaxreason.cli import together
+from jaxreason.core.errors import ConfigError, JaxreasonError, ProcessError
 from jaxreason.core.terminal import printable
 
 VERBS = {
@@ -28,16 +29,27 @@ NO_READER = 141  # what a shell reports of a program that a broken pipe ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line; returns its exit code: 0 done, 2 a user's mistake, 130 interrupted, 141 nobody reads its output."""
+    """Runs a command line.
+
+    Returns:
+        Its exit code: 0 done, 2 a user's mistake, 3 another process of the run died or failed, 130 interrupted, 141 nobody
+        reads its output.
+    """
     _open_streams()
-    words = list(sys.argv[1:] if argv is None else argv)
+    code = _guarded(list(sys.argv[1:] if argv is None else argv))
+    together.end(code)
+    return code
+
+
+def _guarded(words: Sequence[str]) -> int:
+    """Runs words; turns what goes wrong into an exit code and a line."""
     try:
         code = _run(words)
         sys.stdout.flush()  # here, so that a reader who has left is met below and not when Python ends
         return code
     except JaxreasonError as error:
         print(f'jaxreason: error: {printable(str(error))}', file=sys.stderr)
-        return USER_ERROR
+        return together.LOST if isinstance(error, ProcessError) else USER_ERROR
     except KeyboardInterrupt:
         print('jaxreason: interrupted', file=sys.stderr)
         return INTERRUPTED

@@ -8,12 +8,15 @@ from jaxreason.core.errors import ConfigError
 
 
 def start_jax() -> None:
-    """Finds the devices, and keeps compiled programs in the user's cache, unless the user has chosen otherwise.
+    """Prepares JAX and finds the devices of a process alone; errors as of `find_devices`."""
+    prepare_jax()
+    find_devices()
+
+
+def prepare_jax() -> None:
+    """Imports JAX, and keeps compiled programs in the user's cache, unless the user has chosen otherwise.
 
     JAX reads `JAX_COMPILATION_CACHE_DIR` itself; set but empty, it turns the cache off.
-
-    Raises:
-        ConfigError: there is no device of the kind that was asked for.
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     import jax
@@ -23,6 +26,16 @@ def start_jax() -> None:
     if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
         jax.config.update('jax_compilation_cache_dir', str(user_cache().parent / 'compiled'))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
+
+
+def find_devices() -> None:
+    """Finds the devices.
+
+    Raises:
+        ConfigError: there is no device of the kind that was asked for.
+    """
+    import jax
+
     try:
         jax.devices()
     except RuntimeError as error:

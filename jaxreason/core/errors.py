@@ -26,3 +26,7 @@ class DataError(JaxreasonError, ValueError):
 
 class RunError(JaxreasonError):
     """A run folder cannot be used: not writable, locked, damaged, or made by another configuration."""
+
+
+class ProcessError(JaxreasonError):
+    """Another process of the same run did not come, died, or does something else."""

@@ -30,24 +30,34 @@ def check_axes(shape: Mapping[str, int]) -> None:
 
 
 def make_mesh(shape: Mapping[str, int]) -> Mesh:
-    """A mesh over all devices.
+    """A mesh over all devices of this process or, among several processes, over those of all where the sizes ask for it.
 
     Args:
-        shape: sizes of the axes `data` and `model`; a missing axis is 1, one axis may be -1 to take what is left.
+        shape: sizes of the axes `data` and `model`; a missing axis is 1, one axis may be -1 to take what is left of this
+            process's devices.
 
     Raises:
-        ConfigError: an axis is unknown or not positive, or the product is not the number of devices.
+        ConfigError: an axis is unknown or not positive, or the product is neither number of devices.
     """
     check_axes(shape)
     sizes = [shape.get(name, 1) for name in AXES]
-    available = jax.device_count()
+    available = jax.local_device_count()
     given = math.prod(size for size in sizes if size != -1)
     sizes = [available // given if size == -1 else size for size in sizes]
-    if math.prod(sizes) != available:
-        raise ConfigError(
-            f'mesh {dict(zip(AXES, sizes, strict=True))} needs {math.prod(sizes)} devices, this process sees {available}.'
-        )
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    kinds = (AxisType.Auto,) * len(AXES)
+    if math.prod(sizes) == available:
+        return jax.make_mesh(tuple(sizes), AXES, axis_types=kinds, devices=jax.local_devices())
+    if math.prod(sizes) == jax.device_count():
+        return jax.make_mesh(tuple(sizes), AXES, axis_types=kinds)
+    together = f', {jax.process_count()} processes together {jax.device_count()}' if jax.process_count() > 1 else ''
+    raise ConfigError(
+        f'mesh {dict(zip(AXES, sizes, strict=True))} needs {math.prod(sizes)} devices, this process sees {available}{together}.'
+    )
+
+
+def spans_processes(mesh: Mesh | None) -> bool:
+    """Whether devices of other processes are part of a mesh, so that every process must run the same program."""
+    return mesh is not None and any(device.process_index != jax.process_index() for device in mesh.devices.flat)
 
 
 def use_mesh(mesh: Mesh | None):

@@ -29,18 +29,26 @@ def describe_inputs(config: EvaluateConfig, problems: Sequence[Problem]) -> dict
     }
 
 
-def describe(config: EvaluateConfig, problems: Sequence[Problem], lm: LanguageModel) -> dict[str, Any]:
-    """The environment of a run, as JSON values. Nothing of the process's own variables is in it: they may hold secrets."""
-    device = jax.devices()[0]
+def describe(config: EvaluateConfig, problems: Sequence[Problem], lm: LanguageModel, num_processes: int = 1) -> dict[str, Any]:
+    """The environment of a run, as JSON values. Nothing of the process's own variables is in it: they may hold secrets.
+
+    Args:
+        config: of the run.
+        problems: all of them.
+        lm: the policy, loaded.
+        num_processes: that the run was begun with; others may finish it, so this is not pinned.
+    """
+    device = jax.local_devices()[0]
     tokenizer = lm.need_tokenizer()
     lengths = [len(config.prompt.encode(tokenizer, problem.text)) for problem in problems]
     return {
         **describe_inputs(config, problems),
         'commit': _commit(),
-        'device': f'{device.platform} {device.device_kind} x {jax.device_count()}',
+        'device': f'{device.platform} {device.device_kind} x {jax.local_device_count()}',
         'machine': platform.machine(),
         'packages': {name: importlib.metadata.version(name) for name in PACKAGES},
         'prompt_tokens': {'min': min(lengths), 'max': max(lengths)},
+        'processes': num_processes,
         'python': platform.python_version(),
         'seeds': list(config.seeds),
         'shapes': shapes_of(config.sampler, lengths)._asdict(),

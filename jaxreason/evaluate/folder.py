@@ -1,4 +1,4 @@
-"""The run folder: one process at a time, one configuration for ever, whole files only.
+"""The run folder: one run at a time, one configuration for ever, whole files only.
 
 `config.yaml` and `environment.json` are written first; `journal-<process>.jsonl` grows; `pools/`, `records.jsonl` and
 `metrics.json` are written at the end, each through a temporary file and a rename.
@@ -19,23 +19,25 @@ from jaxreason.core.records import to_line
 
 
 class RunFolder:
-    """A run folder that this process holds until it closes it or ends.
+    """A run folder that this process holds, alone or with the others of its run, until it closes it or ends.
 
     A folder in which nothing is finished yet takes another configuration: whoever mistyped the name of a model mends it and
     runs the same command again.
     """
 
-    def __init__(self, path: Path, config: str):
+    def __init__(self, path: Path, config: str, run: str | None = None):
         """Opens or creates the folder.
 
         Args:
             path: the folder.
             config: the resolved configuration as text.
+            run: what the processes of one run call it, the same for all and for no other run; None for a process alone.
 
         Raises:
-            RunError: the folder is not writable, is held by another process, or belongs to another configuration.
+            RunError: the folder is not writable, is held by another run, or belongs to another configuration.
         """
         self.path = path
+        self._run = run
         try:
             (path / 'pools').mkdir(parents=True, exist_ok=True)
             self._lock = (path / '.lock').open('a+')
@@ -49,18 +51,33 @@ class RunFolder:
             raise
 
     def _hold(self) -> None:
-        """Takes the lock and signs it. The kernel frees it with its process, however that ends."""
+        """Takes the lock and signs it; a run of several processes then shares it. The kernel frees it with its processes."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._lock.truncate(0)
-            self._lock.write(f'process {os.getpid()} since {time.strftime("%Y-%m-%d %H:%M:%S %z")}\n')
+            signed = f'process {os.getpid()} since {time.strftime("%Y-%m-%d %H:%M:%S %z")}'
+            self._lock.write(signed + (f'\n{self._run}\n' if self._run else '\n'))
             self._lock.flush()
+            if self._run:
+                fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self._lock.seek(0)
-            owner = self._lock.read(200).strip() or 'another process'
-            raise RunError(f'{self.path}: held by {owner}; wait for it, or use another --out.') from error
+            if not self._is_ours():
+                raise RunError(f'{self.path}: held by {self._owner()[0]}; wait for it, or use another --out.') from error
         except OSError as error:
             raise RunError(f'{self.path}: cannot be locked ({error.strerror}); choose a folder on another disk.') from error
+
+    def _is_ours(self) -> bool:
+        """Whether the lock is shared by the processes of this run, and now by this one too."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return self._run is not None and self._owner()[1:] == [self._run]
+
+    def _owner(self) -> list[str]:
+        """Who holds the lock, and the name of the run if it has several processes."""
+        self._lock.seek(0)
+        return self._lock.read(200).splitlines() or ['another process']
 
     @property
     def _is_begun(self) -> bool:
@@ -69,7 +86,7 @@ class RunFolder:
 
     def _claim(self, config: str) -> None:
         if not self._is_begun:
-            self.write_text('config.yaml', config)
+            self._write_if_new('config.yaml', config)
             return
         before, now = self._read('config.yaml').splitlines(), config.splitlines()
         for was, is_now in itertools.zip_longest(before, now, fillvalue=''):
@@ -89,7 +106,7 @@ class RunFolder:
             RunError: a pinned value has changed.
         """
         if not self._is_begun:
-            self.write_text('environment.json', json.dumps(environment, indent=2, sort_keys=True) + '\n')
+            self._write_if_new('environment.json', json.dumps(environment, indent=2, sort_keys=True) + '\n')
             return
         try:
             before = json.loads(self._read('environment.json'))
@@ -121,6 +138,12 @@ class RunFolder:
             return (self.path / name).read_text(encoding='utf-8')
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f'{self.path / name}: missing or damaged; restore it or start in a new folder.') from error
+
+    def _write_if_new(self, name: str, text: str) -> None:
+        """Writes a file unless it stands there: where processes share the folder, process 0 has been before the others."""
+        path = self.path / name
+        if not path.is_file() or path.read_bytes() != text.encode():
+            self.write_text(name, text)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the folder whole.

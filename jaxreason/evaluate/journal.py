@@ -26,7 +26,7 @@ class Journal:
             RunError: the file cannot be used, a line other than the last is damaged, or two lines of one key disagree.
         """
         self.path = path
-        self._entries: dict[str, Mapping[str, Any]] = {}
+        self._entries: dict[str, Any] = {}
         try:
             # Unbuffered: what could not be written must not be tried again behind our back when the file is closed.
             self._file: BinaryIO = path.open('a+b', buffering=0)
@@ -39,8 +39,7 @@ class Journal:
         except OSError as error:
             raise RunError(f'{path}: cannot be opened ({error.strerror}); use another --out.') from error
         try:
-            for number, line in enumerate(data[:whole].split(b'\n')[:-1], 1):
-                self._read(number, line)
+            self._entries = _entries(path, data[:whole])
         except RunError:
             self._file.close()
             raise
@@ -82,7 +81,43 @@ class Journal:
         """Closes the file."""
         self._file.close()
 
-    def _read(self, number: int, line: bytes) -> None:
+
+def read_entries(path: Path) -> dict[str, Any]:
+    """Finished units by key of a journal that another process writes, or has written; a line that is not whole yet is left out.
+
+    Raises:
+        RunError: the file cannot be read, or a line of it is damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f'{path}: cannot be read ({error.strerror}); restore it or start in a new folder.') from error
+    return _entries(path, data[: data.rfind(b'\n') + 1])
+
+
+def merge(entries: dict[str, Any], more: Mapping[str, Any], where: str) -> None:
+    """Adds units to those that are known.
+
+    Args:
+        entries: what is added to.
+        more: what is added.
+        where: it comes from, for the message.
+
+    Raises:
+        RunError: one key has two contents.
+    """
+    for key, entry in more.items():
+        if entries.setdefault(key, entry) != entry:
+            first, second = to_line(entries[key]), to_line(entry)
+            at = max(0, len(os.path.commonprefix([first, second])) - 20)
+            contents = f'...{first[at : at + 80]}... and ...{second[at : at + 80]}...'
+            raise RunError(f'{where}: {key!r} has two contents, {contents}; two runs wrote here: start in a new folder.')
+
+
+def _entries(path: Path, data: bytes) -> dict[str, Any]:
+    """Units of whole lines, by key."""
+    entries: dict[str, Any] = {}
+    for number, line in enumerate(data.split(b'\n')[:-1], 1):
         try:
             fields = json.loads(line)
             key, entry = fields['key'], fields['entry']
@@ -90,14 +125,9 @@ class Journal:
         except (ValueError, KeyError, TypeError, RecursionError):
             is_whole = False
         if not is_whole:
-            raise RunError(f'{self.path}:{number}: the line is damaged; restore the file or start in a new folder.')
-        if self._entries.setdefault(key, entry) != entry:
-            first, second = to_line(self._entries[key]), to_line(entry)
-            at = max(0, len(os.path.commonprefix([first, second])) - 20)
-            contents = f'...{first[at : at + 80]}... and ...{second[at : at + 80]}...'
-            raise RunError(
-                f'{self.path}:{number}: {key!r} has two contents, {contents}; two runs wrote here: start in a new folder.'
-            )
+            raise RunError(f'{path}:{number}: the line is damaged; restore the file or start in a new folder.')
+        merge(entries, {key: entry}, f'{path}:{number}')
+    return entries
 
 
 def _checksum(key: str, text: str) -> int:

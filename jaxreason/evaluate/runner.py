@@ -1,32 +1,40 @@
 """The main job: problems -> search under a budget -> graded records.
 
 Units (`units.py`) are searched together by the driver, graded as they finish, and journalled at once; a rerun does only what
-is missing. When all are there, `pools/` and `records.jsonl` are derived from the journal alone, in a fixed order: the same
+is missing. When all are there, `pools/` and `records.jsonl` are derived from the journals alone, in a fixed order: the same
 bytes whether the run was killed or not. Clock times go to `timing.jsonl` and nowhere else.
+
+Several processes share the questions out, each with the model on its own devices; a draw depends on its address alone, so who
+draws it leaves no trace. What all must agree on (configuration, problems, weights, versions, device) is compared first.
 """
 
 import dataclasses
+import itertools
+import json
+import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxreason.core import config as config_files
-from jaxreason.core.errors import RunError
+from jaxreason.core.errors import ConfigError, ProcessError, RunError
 from jaxreason.core.records import Pool, Record, pool_from
 from jaxreason.core.types import Problem
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.grading import Grader
+from jaxreason.engine.mesh import make_mesh, spans_processes
+from jaxreason.engine.peers import Peers
 from jaxreason.engine.sampler import Sampler
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.evaluate.config import EvaluateConfig, load_policy
 from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
 from jaxreason.evaluate.folder import RunFolder
-from jaxreason.evaluate.journal import Journal
+from jaxreason.evaluate.journals import Journals
 from jaxreason.evaluate.units import POOLED, Unit, pool_of, records_of, task_of, units_of
 from jaxreason.search.drive import drive
 
-JOURNAL = 'journal-0.jsonl'
+JOURNAL = 'journal-0.jsonl'  # of process 0, and of a process alone
 
 
 class Finished(NamedTuple):
@@ -41,9 +49,9 @@ class Progress:
     """Where a run stands, told after every finished unit and every chunk of the device.
 
     Attributes:
-        done: units finished, earlier sessions included.
+        done: units finished, earlier sessions and, on process 0, the other processes included.
         total: units in all.
-        tokens: drawn in this session.
+        tokens: drawn in this session, counted likewise.
         seconds: wall time since the model was ready.
         finished: the unit that was just finished, if one was.
     """
@@ -60,79 +68,203 @@ def evaluate(
     out: Path,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
+    peers: Peers | None = None,
 ) -> None:
-    """Runs what is missing of a run and writes its records.
+    """Runs what is missing of a run; process 0 writes its records.
 
     Args:
         config: what to do.
-        out: the run folder.
+        out: the run folder; the processes may share it, or have one each.
         report: told of progress; what it raises stops the run between two chunks, with everything finished kept.
         say: told in a line what takes time before the first question.
+        peers: the processes of the run, all of which call this; None for a process alone.
 
     Raises:
-        JaxreasonError: the configuration, data, weights or folder cannot be used.
+        JaxreasonError: the configuration, data, weights or folder cannot be used, or the processes disagree.
     """
+    peers = peers or Peers()
     problems = load_problems(config.data)
     units = units_of(config, problems)
-    with RunFolder(out, config_files.dump(config)) as folder:
-        journal = Journal(out / JOURNAL)
+    text = config_files.dump(config)
+    inputs = describe_inputs(config, problems)
+    for what, mine in (('configuration', text), ('data and prompt', json.dumps(inputs, indent=0, sort_keys=True))):
+        _agree(peers, what, mine)
+    with _open_folder(out, text, peers) as folder:
+        journals = Journals(out, peers.index)
         try:
-            folder.check_inputs(describe_inputs(config, problems))
-            missing = [unit for unit in units if unit.key not in journal.entries]
+            folder.check_inputs(inputs)
+            done = {key for keys in peers.exchange('done', json.dumps(list(journals.entries))) for key in json.loads(keys)}
+            missing = [unit for unit in units if unit.key not in done]
+            meter = _Meter(peers, report, len(units) - len(missing), len(units))
             if missing:
-                say(f'{len(missing)} of {len(units)} units to do; loading {config.model.source}')
-                _run(config, problems, missing, folder, journal, report, len(units))
-            _write(config, folder, journal, units)
+                among = f' among {peers.count} processes' if peers.count > 1 else ''
+                say(f'{len(missing)} of {len(units)} units to do{among}; loading {config.model.source}')
+                _run(config, problems, _share(missing, peers), folder, journals, meter, peers)
+                if peers.count > 1:
+                    say('the share of process 0 is done; waiting for the others')
+                peers.exchange('through', '', meter.tell)
+                meter.end()
+            journals.gather(peers, [unit.key for unit in units], meter.tell)
+            if peers.is_first:
+                _write(config, folder, journals.entries, units)
+            peers.exchange('written', '', meter.tell)
         finally:
-            journal.close()
+            journals.close()
+
+
+def _open_folder(out: Path, config: str, peers: Peers) -> RunFolder:
+    """Opens the run folder, process 0 before the others: where they share it, it is made and claimed once."""
+    run = peers.exchange('run', secrets.token_hex(8))[0] if peers.count > 1 else None
+    if peers.is_first:
+        folder = RunFolder(out, config, run)
+        peers.exchange('folder', '')
+        return folder
+    peers.exchange('folder', '')
+    return RunFolder(out, config, run)
+
+
+def _agree(peers: Peers, what: str, text: str) -> None:
+    """Refuses to go on where the processes were given different things.
+
+    Raises:
+        ProcessError: a process differs from process 0.
+    """
+    texts = peers.exchange('agree', text)
+    for index, theirs in enumerate(texts):
+        for was, is_now in itertools.zip_longest(texts[0].splitlines(), theirs.splitlines(), fillvalue=''):
+            if was != is_now:
+                both = f'"{is_now.strip(" ,")}", there "{was.strip(" ,")}"'
+                raise ProcessError(f'{peers.name(index)} has another {what} than process 0 ({both}); give all the same.')
+
+
+def _share(missing: Sequence[Unit], peers: Peers) -> list[Unit]:
+    """The units of this process: every so-manieth question of those of which something is missing, all seeds and strategies."""
+    questions = list(dict.fromkeys(unit.problem.id for unit in missing))
+    mine = set(questions[peers.index :: peers.count])
+    return [unit for unit in missing if unit.problem.id in mine]
+
+
+class _Meter:
+    """Progress of all processes, as far as this one knows it."""
+
+    def __init__(self, peers: Peers, report: Callable[[Progress], None], before: int, total: int):
+        self._peers = peers
+        self._report = report
+        self._before = before  # units finished in earlier sessions
+        self._total = total
+        self._began = time.monotonic()
+        self._finished = 0
+        self._tokens = 0
+        self._is_through = False
+
+    def start(self) -> None:
+        """The model is ready: the clock starts."""
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the model was ready."""
+        return time.monotonic() - self._began
+
+    def end(self) -> None:
+        """Every process is through: the last heartbeats of the others need not be waited for."""
+        self._is_through = True
+        self.tell()
+
+    def drawn(self, tokens: int) -> None:
+        """Notes the tokens that this process has drawn."""
+        self._tokens = tokens
+
+    def tell(self, finished: Finished | None = None) -> None:
+        """Reports, to the user and to process 0."""
+        self._finished += finished is not None
+        self._peers.tell(self._finished, self._tokens)
+        others, tokens = self._peers.others()
+        done = self._total if self._is_through else self._before + self._finished + others
+        self._report(Progress(done, self._total, self._tokens + tokens, self.seconds, finished))
 
 
 def _run(
     config: EvaluateConfig,
     problems: Sequence[Problem],
-    missing: Sequence[Unit],
+    mine: Sequence[Unit],
     folder: RunFolder,
-    journal: Journal,
-    report: Callable[[Progress], None],
-    total: int,
+    journals: Journals,
+    meter: _Meter,
+    peers: Peers,
 ) -> None:
-    """Searches, grades and journals the missing units."""
+    """Searches, grades and journals this process's share of the missing units."""
+    if not mine:  # more processes than questions are left: it only takes part in what all compare
+        _settle_environment(folder, None, peers)
+        return
+    if peers.count > 1 and config.model.mesh is not None and spans_processes(make_mesh(config.model.mesh)):
+        raise ConfigError(
+            f'model.mesh {config.model.mesh} spreads the model over {peers.count} processes, which evaluate cannot do yet; '
+            'give sizes whose product is the number of devices of one process: each then holds the model and does its share.'
+        )
     lm = load_policy(config.model)
     session = Sampler(lm, prompt=config.prompt, **vars(config.sampler)).session()
     # All of them, done or not: the shapes of the device programs must not depend on what is missing.
     session.prepare([problem.question for problem in problems])
-    folder.check_environment(describe(config, problems, lm), PINNED)
-    began = time.monotonic()
+    _settle_environment(folder, describe(config, problems, lm, peers.count), peers)
+    meter.start()
+    tasks = [task_of(config, unit) for unit in mine]
+    verifiers: dict[Any, Any] = {name: kind() for name, kind in VERIFIERS.items()}
 
     def tell(finished: Finished | None = None) -> None:
-        done = total - len(missing) + finished_units
-        report(Progress(done, total, session.timing.tokens, time.monotonic() - began, finished))
+        meter.drawn(session.timing.tokens)
+        meter.tell(finished)
 
-    finished_units = 0
-    tasks = [task_of(config, unit) for unit in missing]
-    verifiers: dict[Any, Any] = {name: kind() for name, kind in VERIFIERS.items()}
     with Grader(num_workers=config.grading_workers) as grader:
         for index, result in drive(tasks, session, verifiers, on_tick=tell):
-            unit = missing[index]
+            unit = mine[index]
             verdicts = grader.grade_many([(unit.problem.answer, c.text) for c in result.candidates], on_tick=tell)
             strategy = config.strategies[unit.label] if unit.label is not None else None
             pool = pool_of(unit, result, verdicts, strategy)
-            journal.append(unit.key, pool)
-            finished_units += 1
+            journals.append(unit.key, pool)
             folder.append_line(
-                'timing.jsonl',
-                {'unit': unit.key, 'at_seconds': round(time.monotonic() - began, 3), **dataclasses.asdict(session.timing)},
+                'timing.jsonl' if peers.is_first else f'timing-{peers.index}.jsonl',
+                {'unit': unit.key, 'at_seconds': round(meter.seconds, 3), **dataclasses.asdict(session.timing)},
             )
             tell(Finished(pool, tuple(records_of(config, unit, pool))))
 
 
-def _write(config: EvaluateConfig, folder: RunFolder, journal: Journal, units: Sequence[Unit]) -> None:
-    """Derives pools and records from the journal: sorted, so that the order of finishing leaves no trace."""
+def _settle_environment(folder: RunFolder, mine: Mapping[str, Any] | None, peers: Peers) -> None:
+    """Compares what the processes run with, and writes down that of process 0, or compares it with what is written.
+
+    Args:
+        folder: of the run.
+        mine: environment of this process; None where it has nothing to run.
+        peers: the processes.
+
+    Raises:
+        ProcessError: what decides the records differs between two processes.
+        RunError: it differs from what the run was begun with.
+    """
+    texts = peers.exchange('environment', json.dumps(mine))
+    first = json.loads(texts[0])
+    for index, text in enumerate(texts):
+        theirs = json.loads(text) or first
+        for name in PINNED:
+            if theirs[name] != first[name]:
+                raise ProcessError(
+                    f'{peers.name(index)} has {name} {theirs[name]!r}, process 0 has {first[name]!r}; '
+                    'records of one run must come from one setting: make them the same.'
+                )
+    if peers.is_first:
+        folder.check_environment(first, PINNED)
+    peers.exchange('environment is written', '')  # once, where they share a folder
+    if mine and not peers.is_first:
+        folder.check_environment(first, PINNED)
+
+
+def _write(config: EvaluateConfig, folder: RunFolder, entries: Mapping[str, Any], units: Sequence[Unit]) -> None:
+    """Derives pools and records from the journals: sorted, so that the order of finishing leaves no trace."""
     try:
-        pools = {unit.key: pool_from(journal.entries[unit.key]) for unit in units}
+        pools = {unit.key: pool_from(entries[unit.key]) for unit in units}
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f'{journal.path}: written by another version of this program; use that one, or another --out.'
+            f'{folder.path}: a journal was written by another version of this program; use that one, or another --out.'
         ) from error
     names = sorted({unit.pool for unit in units}, key=lambda name: (name != POOLED, name))
     for name in names:

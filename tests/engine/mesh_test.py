@@ -1,4 +1,8 @@
 import dataclasses
+import os
+import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -57,3 +61,47 @@ def test_slots_that_a_mesh_does_not_divide_are_refused(lm, make_sampler):
     spread = spread_over(lm, {'data': 8})
     with pytest.raises(ConfigError, match='impossible mesh: data = 8 does not divide slots = 2 .* data may take 1 or 2,'):
         Majority(n=1).solve(QUESTIONS[:1], dataclasses.replace(make_sampler(num_rows=8, rows_per_slot=4), lm=spread))
+
+
+TWO_PROCESSES = """\
+import os, sys
+from jaxreason.engine.processes import Group, join
+join(Group(sys.argv[1], 2, int(sys.argv[2])), seconds=60)
+import jax
+from jaxreason.core.errors import ConfigError
+from jaxreason.engine.mesh import make_mesh, spans_processes
+own = make_mesh({'data': 2})
+assert set(own.devices.flat) == set(jax.local_devices()) and not spans_processes(own)
+assert dict(make_mesh({'model': -1}).shape) == {'data': 1, 'model': 2}, 'the rest of this process'
+everything = make_mesh({'data': 2, 'model': 2})
+assert set(everything.devices.flat) == set(jax.devices()) and spans_processes(everything)
+try:
+    make_mesh({'data': 3})
+except ConfigError as error:
+    print(error, flush=True)
+jax.distributed.shutdown()
+"""
+
+
+def test_a_mesh_lies_on_one_process_or_on_all():
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        address = f'127.0.0.1:{listener.getsockname()[1]}'
+    environment = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=2'}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', TWO_PROCESSES, address, str(index)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        for process in processes:
+            out, err = process.communicate(timeout=120)
+            assert process.returncode == 0, err
+            assert 'needs 3 devices, this process sees 2, 2 processes together 4.' in out
+    finally:
+        for process in processes:
+            process.kill()

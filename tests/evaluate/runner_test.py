@@ -10,6 +10,7 @@ from jaxreason.core.errors import ConfigError, DataError, RunError, TokenizerErr
 from jaxreason.core.records import pool_from
 from jaxreason.data.grading import grade
 from jaxreason.evaluate import runner
+from jaxreason.evaluate.journal import Journal
 from jaxreason.evaluate.runner import JOURNAL, evaluate
 from tests.evaluate.command import results
 from tests.evaluate.tiny_world import IDS, PROBLEMS, read_config, read_lines
@@ -214,7 +215,7 @@ def test_entries_of_another_version_are_refused(small, tmp_path):
     journal = tmp_path / 'run' / JOURNAL
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     journal.unlink()
-    written = runner.Journal(journal)
+    written = Journal(journal)
     for line in lines:
         written.append(line['key'], {'renamed': line['entry']})
     written.close()
