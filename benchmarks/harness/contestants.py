@@ -1,7 +1,7 @@
 """Contestants as processes: started, asked one thing at a time, stopped while others run, and watched from outside.
 
-A contestant is a worker script run by a Python of its own environment (`peers/worker_loop.py` has the protocol). While it is not
-asked anything it is stopped by a signal, so that no spinning thread of one takes time from another.
+A contestant is a worker script run by a Python of its own environment (`peers/worker_loop.py` has the protocol). While it is
+not asked anything it is stopped by a signal, so that no spinning thread of one takes time from another.
 """
 
 import contextlib
@@ -65,7 +65,9 @@ class Contestant:
                 start_new_session=True,
             )
         except OSError as error:
-            raise ContestantError(f'{name}: {python} cannot be run ({error.strerror}); see benchmarks/peers/README.md') from error
+            raise ContestantError(
+                f'{name}: {python} cannot be run ({error.strerror}); see benchmarks/peers/README.md'
+            ) from error
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._threads = [threading.Thread(target=self._listen, daemon=True), threading.Thread(target=self._hear, daemon=True)]
         for thread in self._threads:

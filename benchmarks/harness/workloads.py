@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 PROMPT_TOKENS = 128
 NEW_TOKENS = 128
+NANO_PROMPT, NANO_NEW, NANO_PROMPTS, NANO_SAMPLES = 32, 64, 64, 16
 # Workload d, in the order of submission: long and short prompts, long and short answers, mixed but not by chance.
 UNEVEN_PROMPTS = (125, 33, 250, 102, 171, 56, 230, 79, 137, 45, 183, 114, 160, 68, 148, 91)
 UNEVEN_TARGETS = (64, 112, 32, 256, 88, 16, 72, 104, 40, 160, 24, 96, 56, 80, 48, 72)
@@ -28,7 +29,9 @@ _SENTENCES = (
     'At the end of the week {name} sells {x} {thing} for {y} dollars each.',
 )
 _ASK = ' How many {thing} does {name} have now?'
-_FILL = ' Please work it out in small steps and check every step with care before you go on to the next one, then say the answer'
+_FILL = (
+    ' Please work it out in small steps and check every step with care before you go on to the next one, then say the answer'
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,9 +62,25 @@ class Workload:
         """Tokens of all prompts, each counted once."""
         return sum(map(len, self.prompts))
 
-    def message(self) -> dict[str, object]:
-        """What a contestant is told."""
-        return {'name': self.name, 'texts': self.texts, 'prompts': self.prompts, 'rows': self.rows}
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the longest row."""
+        return max(target for _, target in self.rows)
+
+    def message(self, most: int | None = None) -> dict[str, object]:
+        """What a contestant is told.
+
+        Args:
+            most: cut every row to so many tokens (to warm up); room is still made for the whole of it.
+        """
+        rows = [(prompt, target if most is None else min(target, most)) for prompt, target in self.rows]
+        return {
+            'name': self.name,
+            'texts': self.texts,
+            'prompts': self.prompts,
+            'rows': rows,
+            'most_tokens': self.most_tokens,
+        }
 
 
 def workloads(encode: Callable[[str], Sequence[int]]) -> dict[str, Workload]:
@@ -79,6 +98,23 @@ def workloads(encode: Callable[[str], Sequence[int]]) -> dict[str, Workload]:
         _workload('d', '16 uneven prompts and answers', uneven, list(enumerate(UNEVEN_TARGETS))),
     )
     return {workload.name: workload for workload in made}
+
+
+def nano_workload(encode: Callable[[str], Sequence[int]]) -> Workload:
+    """Workload e: chains of additions and subtractions, a character a token.
+
+    Args:
+        encode: the nano policy's prompt of a question, as token ids.
+    """
+    questions = []
+    for number in range(NANO_PROMPTS):
+        chain = str(11 + number)
+        for step in range(8):
+            chain += f'{"+-"[(number + step) % 2]}{(number * 7 + step * 13) % 90 + 10}'
+        text = f'{chain}='.ljust(NANO_PROMPT)
+        questions.append((text, tuple(encode(text))))
+    rows = [(index, NANO_NEW) for index in range(NANO_PROMPTS) for _ in range(NANO_SAMPLES)]
+    return _workload('e', f'nano policy, {len(rows):,} rows', questions, rows)
 
 
 def _workload(name, about, questions, rows) -> Workload:

@@ -1,8 +1,9 @@
-"""Writes the weights in the forms that the peers read, all from the one GGUF file of the preset, so that all hold equal weights.
+"""Writes the weights in the forms that the peers read, all from the one GGUF file of the preset.
 
-    python benchmarks/peers/convert.py FOLDER [--gguf F16 BF16 Q8_0]
+    python benchmarks/peers/convert.py FOLDER [--gguf BF16 Q4_0 ...]
 
-makes FOLDER/f16.gguf, FOLDER/bf16.gguf, ... and FOLDER/hugging_face (bfloat16 safetensors without a tokenizer).
+makes FOLDER/bf16.gguf, FOLDER/q4_0.gguf, ... and FOLDER/hugging_face (bfloat16 safetensors without a tokenizer). Those of 16
+bits hold equal weights; fewer bits are quantised from them, and are another model by as much.
 """
 
 import argparse
@@ -18,7 +19,7 @@ def write_gguf(source: Path, target: Path, kind: gguf.GGMLQuantizationType) -> N
     """The same model with its matrices stored as `kind`; vectors stay as they are."""
     reader = gguf.GGUFReader(source)
     scratch = target.with_suffix('.part')
-    writer = gguf.GGUFWriter(scratch, _text(reader.fields['general.architecture']))
+    writer = gguf.GGUFWriter(scratch, reader.fields['general.architecture'].contents())
     for name, field in reader.fields.items():
         if not name.startswith('GGUF.') and name not in ('general.architecture', 'general.file_type'):
             inner = field.types[1] if len(field.types) > 1 else None
@@ -35,19 +36,12 @@ def write_gguf(source: Path, target: Path, kind: gguf.GGMLQuantizationType) -> N
     scratch.rename(target)
 
 
-def _text(field) -> str:
-    return field.contents()
-
-
 def write_hugging_face(source: Path, target: Path) -> None:
     """A folder that transformers and vLLM load."""
-    import ml_dtypes
-
     from jaxreason.models.folder import read_checkpoint
     from jaxreason.models.folder_writer import write_folder
 
     checkpoint = read_checkpoint(source, 'bfloat16')
-    assert ml_dtypes  # bfloat16 in NumPy
     write_folder(target, checkpoint.config, checkpoint.parameters, eos_ids=checkpoint.eos_ids, bos_id=checkpoint.bos_id)
 
 
@@ -55,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path)
     parser.add_argument('--model', default='smollm2-135m')
-    parser.add_argument('--gguf', nargs='*', default=['F16', 'BF16'])
+    parser.add_argument('--gguf', nargs='*', default=['BF16', 'Q4_0'])
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     source = resolve(args.model)

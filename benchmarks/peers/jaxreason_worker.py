@@ -34,8 +34,8 @@ class Jaxreason:
         from jaxreason.core.types import Question
         from jaxreason.engine.sampler import Sampler
 
-        most = max(target for _, target in workload['rows'])
-        sampler = Sampler(self._lm, prompt=self._prompt, max_tokens=most, temperature=1.0, **self._settings)
+        most = workload['most_tokens']
+        sampler = Sampler(lm=self._lm, prompt=self._prompt, max_tokens=most, temperature=1.0, **self._settings)
         self._questions = [Question(f'{index}', text) for index, text in enumerate(workload['texts'])]
         for question, ids in zip(self._questions, workload['prompts'], strict=True):
             found = sampler.prompt.encode(self._lm.need_tokenizer(), question.text)

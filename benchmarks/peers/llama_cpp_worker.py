@@ -1,7 +1,8 @@
 """llama.cpp through the low-level batch API of llama-cpp-python: one decode call a step for all live rows.
 
 Settings: `model` (GGUF file), `kv_unified` (one pool of keys and values, or one stream a sequence), `n_ubatch`, `flash_attn`
-(0 or 1), `threads`, `prefill` (most prompt tokens of one call). Sampling is an inverse CDF in NumPy over all rows at once, which takes less than its own sampler chain.
+(0 or 1), `threads`, `prefill` (most prompt tokens of one call, at least one prompt). Sampling is an inverse CDF in NumPy over
+all rows at once.
 """
 
 import ctypes

@@ -43,7 +43,7 @@ class Vllm:
     def run(self, workload, seed, greedy):
         groups = rows_of_prompts(workload)
         prompts, params = [], []
-        for index, (prompt, rows) in enumerate(zip(workload['prompts'], groups, strict=True)):
+        for prompt, rows in zip(workload['prompts'], groups, strict=True):
             targets = {workload['rows'][row][1] for row in rows}
             if len(targets) != 1:
                 raise ValueError('rows of one prompt have one target here')
