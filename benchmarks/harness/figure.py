@@ -1,6 +1,7 @@
 """One panel a workload: a bar a contestant with its slowest and fastest run, and over it the bound for its weights."""
 
 import csv
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def save(entries: Sequence[Entry], abouts: dict[str, str], caption: str, path: P
     style = {'font.size': 9, 'text.color': _INK, 'axes.edgecolor': _FAINT, 'xtick.color': _QUIET, 'ytick.color': _QUIET}
     with rc_context(style):
         figure = Figure(figsize=(11, 4.6), dpi=160, layout='constrained')
-        axes = figure.subplots(1, len(names), squeeze=False, width_ratios=[max(2, size) for size in sizes])[0]
+        axes = figure.subplots(1, len(names), squeeze=False, width_ratios=[max(2.6, size) for size in sizes])[0]
         for ax, name in zip(axes, names, strict=True):
             _panel(ax, [entry for entry in shown if entry.workload == name], tints, f'{name}: {abouts[name]}')
         axes[0].set_ylabel('generated tokens a second', color=_QUIET)
@@ -43,7 +44,8 @@ def _panel(ax, entries: Sequence[Entry], tints, title: str) -> None:
         ax.errorbar(place, middle, [[middle - low], [high - middle]], fmt='none', ecolor=_INK, elinewidth=1, capsize=3)
         ax.hlines(entry.bound, place - 0.42, place + 0.42, color=_INK, linewidth=1.2, linestyle=(0, (2, 1.5)))
         ax.annotate(_short(middle), (place, high), (0, 3), textcoords='offset points', ha='center', fontsize=8)
-    ax.set_title(title, fontsize=9, loc='left')
+    lines = textwrap.wrap(title, 5 + 4 * max(2, len(entries)))
+    ax.set_title('\n'.join(lines), fontsize=9, loc='left')
     ax.set_xticks([])
     ax.set_ylim(0, 1.06 * max(entry.bound for entry in entries))
     ax.yaxis.set_major_formatter(lambda value, position: _short(value))
