@@ -12,12 +12,12 @@ import numpy as np
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import TokenizerError
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.engine.mesh import make_mesh, use_mesh
+from jaxreason.engine.mesh import make_mesh, to_host, use_mesh
 from jaxreason.models.fetch import resolve
 from jaxreason.models.folder import open_weights
 from jaxreason.models.heads import lm_logits
 from jaxreason.models.sharding import placement
-from jaxreason.models.transformer import forward
+from jaxreason.models.transformer import for_decoding, forward
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -69,7 +69,12 @@ class LanguageModel:
             bad = tokens_bt.min() if tokens_bt.min() < 0 else tokens_bt.max()
             raise ValueError(f'token ids must be in [0, {self.config.vocab_size}), got {bad}.')
         with use_mesh(self.mesh):
-            return np.asarray(_logits(self.config, self.params, tokens_bt, positions_bt))
+            return to_host(_logits(self.config, self.params, tokens_bt, positions_bt), self.mesh)
+
+    @functools.cached_property
+    def params_for_decoding(self) -> Any:
+        """The parameters as the decode loop takes them; sessions share them."""
+        return for_decoding(self.params)
 
     def need_tokenizer(self) -> Tokenizer:
         """The tokenizer.

@@ -6,9 +6,11 @@
 import contextlib
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.core.errors import ConfigError
 
@@ -58,6 +60,13 @@ def make_mesh(shape: Mapping[str, int]) -> Mesh:
 def spans_processes(mesh: Mesh | None) -> bool:
     """Whether devices of other processes are part of a mesh, so that every process must run the same program."""
     return mesh is not None and any(device.process_index != jax.process_index() for device in mesh.devices.flat)
+
+
+def to_host(tree: Any, mesh: Mesh | None) -> Any:
+    """Arrays as NumPy, whole on every process."""
+    if spans_processes(mesh):
+        tree = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
+    return jax.tree.map(np.asarray, tree)
 
 
 def use_mesh(mesh: Mesh | None):

@@ -25,7 +25,7 @@ from jaxreason.core.protocols import Job
 from jaxreason.core.types import Finish, Question, Row
 from jaxreason.engine.buckets import bucket, check_context
 from jaxreason.engine.decode import Halt, RowState, Tables, decode_chunk
-from jaxreason.engine.mesh import use_mesh
+from jaxreason.engine.mesh import spans_processes, to_host, use_mesh
 from jaxreason.engine.timing import Timing
 from jaxreason.models.cache import Cache
 from jaxreason.models.sharding import cache_shardings
@@ -56,6 +56,7 @@ class DeviceSession:
         self.sampler = sampler
         self.timing = Timing()
         self._lm = sampler.lm
+        self._params = sampler.lm.params if sampler.lm.mesh is not None else sampler.lm.params_for_decoding
         self._held: dict[int, _Held] = {}
         self._handles = itertools.count()
         self._queue: deque[Job] = deque()
@@ -142,7 +143,7 @@ class DeviceSession:
             wake = np.array([self._could_join(), bool(self._queue)])
             cache, rows, chunk = decode_chunk(
                 self._lm.config,
-                self._lm.params,
+                self._params,
                 self._cache,
                 self._rows,
                 self._tables,
@@ -154,7 +155,7 @@ class DeviceSession:
                 rows_per_slot=self.sampler.rows_per_slot,
             )
             self._cache = cache
-            chunk = jax.tree.map(np.asarray, chunk)
+            rows, chunk = to_host((rows, chunk), self._lm.mesh)
             self._rows = jax.tree.map(np.array, rows)  # copies that can be written into
         steps = int(chunk.steps)
         self.timing.count_chunk(steps, self.sampler.num_rows, int(chunk.count.sum()))
@@ -164,9 +165,9 @@ class DeviceSession:
     def _steps_within(self, seconds: float, seconds_per_step: float) -> int:
         """Steps of the next chunk: a stop that was asked for is not kept waiting. Chunks change no token.
 
-        Several processes must run the same program, so there no clock is asked.
+        Processes that share a mesh must run the same program, so there no clock is asked.
         """
-        if jax.process_count() > 1:
+        if spans_processes(self._lm.mesh):
             return self.sampler.chunk
         return max(1, min(self.sampler.chunk, int(seconds / max(seconds_per_step, 1e-9))))
 

@@ -1,10 +1,9 @@
 """What is read off the hidden states: logits over the vocabulary."""
 
 import jax
-import jax.numpy as jnp
 
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.models.layers import soft_cap
+from jaxreason.models.layers import product, soft_cap
 from jaxreason.models.transformer import Parameters
 
 
@@ -19,7 +18,9 @@ def lm_logits(config: ModelConfig, params: Parameters, hidden_btd: jax.Array) ->
     Returns:
         Unnormalised log-probabilities, float32 [b, t, v].
     """
-    table_vd = params['embedding'] if config.tied_head else params['head']
-    dtype = config.matmul_dtype
-    logits_btv = jnp.einsum('btd,vd->btv', hidden_btd.astype(dtype), table_vd.astype(dtype), preferred_element_type=jnp.float32)
+    if 'head_by_width' in params:
+        logits_btv = product(hidden_btd, params['head_by_width'], 1, config)
+    else:
+        table_vd = params['embedding'] if config.tied_head else params['head']
+        logits_btv = product(hidden_btd, table_vd, 1, config, last=True)
     return soft_cap(logits_btv, config.final_softcap)
