@@ -49,6 +49,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         print(printable(describe(config), keep='\n'))
         return 0
     prepare_jax()
+    from jaxreason.engine.compiles import compiled
+
     group = together.group_from(args, os.environ)
     out = args.out or Path('runs') / Path(words.config).stem
     began = time.monotonic()
@@ -57,6 +59,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         _evaluate(config, out, args.quiet, peers, interrupt)
     if peers.is_first:
         _finish(out, config.model.source)
+        if compiled().programs:
+            print(compiled())
         spent = f'{time.monotonic() - began:.0f} s{together.describe(peers)}'
         print(f'{out}/: records, metrics, figures, report.html; {spent}')
     return 0

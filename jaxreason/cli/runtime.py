@@ -21,8 +21,10 @@ def prepare_jax() -> None:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     import jax
 
+    from jaxreason.engine.compiles import compiled
     from jaxreason.models.fetch import user_cache
 
+    compiled()  # counts from here on
     if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
         jax.config.update('jax_compilation_cache_dir', str(user_cache().parent / 'compiled'))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
@@ -56,7 +58,7 @@ def device_errors() -> Iterator[None]:
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in str(error):
             raise
-        remedy = 'lower sampler.num_rows or sampler.max_tokens (evaluate --dry-run shows what is needed)'
+        remedy = 'lower sampler.num_rows, sampler.memory_limit or sampler.max_tokens (evaluate --dry-run shows what is needed)'
         raise ConfigError(f'there is too little memory: {_first_line(error)}; {remedy}.') from error
 
 

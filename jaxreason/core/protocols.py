@@ -26,8 +26,11 @@ class Job(NamedTuple):
 class Session(Protocol):
     """Rows on a device, and the queue in front of it."""
 
-    def prepare(self, questions: Sequence[Question]) -> None:
-        """Chooses shapes for these questions; refuses a prompt that does not fit, naming it."""
+    def prepare(self, questions: Sequence[Question], copies: Sequence[int] | None = None) -> None:
+        """Chooses shapes for these questions; refuses a prompt that does not fit, naming it.
+
+        `copies` are the rows that each question may have at once, None where nobody knows.
+        """
 
     def room(self) -> int:
         """Rows that could be started now without waiting for others."""

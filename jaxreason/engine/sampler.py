@@ -6,14 +6,20 @@ hold the device memory.
 
 import dataclasses
 import functools
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import jax
 
+from jaxreason.core.architecture import DType
 from jaxreason.core.errors import ConfigError
 from jaxreason.data.boundaries import Boundaries
 from jaxreason.data.prompts import PromptSpec
+from jaxreason.engine.buckets import BUCKETS, check_buckets
 from jaxreason.engine.language_model import LanguageModel
+from jaxreason.engine.memory import place_of
+from jaxreason.engine.rows import RowChoice, check_memory, choose_rows, resolve_cache_dtype
 from jaxreason.engine.sampling import Rule
 
 if TYPE_CHECKING:
@@ -30,10 +36,16 @@ class SamplerSettings(Rule):
         max_tokens: most tokens of a solution; a longer one ends with `Finish.LENGTH`.
         stop: strings that end a solution; the text is cut before them.
         stats: what is recorded of every token: `logprob`, `sampled_logprob`, `self_certainty`.
-        num_rows: rows that the device program runs at, idle ones padded. Part of what makes a run repeatable: products
-            change bits with the number of rows, never with what the other rows hold.
+        num_rows: rows that the device program runs at, idle ones padded; `auto` is as many as memory holds, as are wanted, and
+            as buy something (`choose_rows`). Part of what makes a run repeatable: products change bits with the number of
+            rows, never with what the other rows hold.
         rows_per_slot: rows that share one prompt in device memory; divides `num_rows`. A question with more copies takes
-            several slots; a slot takes a new question once all its rows have ended.
+            several slots; a slot takes a new question once all its rows have ended. Where `num_rows` is `auto` it is no more
+            than the rows that a question has.
+        memory_limit: GiB of one device for parameters, keys and values, and logits; None for nine tenths of what an
+            accelerator has, and half of the host's memory on a CPU.
+        buckets: lengths, ascending, that room for prompts and solutions is rounded up to: fewer of them compile less and
+            waste more.
         chunk: most decode steps for one call from the host.
         cache_dtype: of cached keys and values; `auto` is float32 on a CPU, where it is exact and as fast as bfloat16 (SmolLM2
             in bfloat16, 16 rows: 580 and 590 tokens/s) for twice the memory, and the model's own elsewhere.
@@ -42,17 +54,25 @@ class SamplerSettings(Rule):
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
     stats: tuple[str, ...] = STATS
-    num_rows: int = 16
+    num_rows: int | Literal['auto'] = 'auto'
     rows_per_slot: int = 4
+    memory_limit: float | None = None
+    buckets: tuple[int, ...] = BUCKETS
     chunk: int = 32
     cache_dtype: Literal['auto', 'float32', 'bfloat16'] = 'auto'
 
     def __post_init__(self):
         super().__post_init__()
         for name in ('max_tokens', 'num_rows', 'rows_per_slot', 'chunk'):
-            if not 1 <= getattr(self, name) <= 2**20:
-                raise ValueError(f'{name} must be in [1, 2^20], got {getattr(self, name)}.')
-        if self.num_rows % self.rows_per_slot:
+            value = getattr(self, name)
+            if (name, value) != ('num_rows', 'auto') and not 1 <= value <= 2**20:
+                raise ValueError(f'{name} must be in [1, 2^20], got {value}.')
+        check_buckets(self.buckets)
+        if self.max_tokens > self.buckets[-1]:
+            raise ValueError(f'max_tokens must be within the largest of buckets ({self.buckets[-1]}), got {self.max_tokens}.')
+        if self.memory_limit is not None and not 0 < self.memory_limit < math.inf:
+            raise ValueError(f'memory_limit must be GiB above 0, or null, got {self.memory_limit}.')
+        if self.num_rows != 'auto' and self.num_rows % self.rows_per_slot:
             raise ValueError(f'rows_per_slot must divide num_rows ({self.num_rows}), got {self.rows_per_slot}.')
         unknown = [name for name in self.stats if name not in STATS]
         if unknown:
@@ -93,11 +113,32 @@ class Sampler(SamplerSettings):
         return Boundaries.compile(pieces, (self.prompt.step_delimiter,), (*self.prompt.stop_strings, *self.stop))
 
     @property
-    def resolved_cache_dtype(self) -> str:
+    def resolved_cache_dtype(self) -> DType:
         """The dtype of cached keys and values on the devices at hand."""
-        if self.cache_dtype != 'auto':
-            return self.cache_dtype
-        return 'float32' if jax.default_backend() == 'cpu' else self.lm.config.matmul_dtype
+        return resolve_cache_dtype(self.cache_dtype, self.lm.config, jax.default_backend() == 'cpu')
+
+    def choose_rows(self, longest_prompt: int, copies: Sequence[int] | None) -> RowChoice:
+        """The number of rows for prompts of up to so many tokens; arguments and errors as of `rows.choose_rows`."""
+        return choose_rows(self, self.lm.config, longest_prompt, copies, place_of(self.memory_limit, self.lm.mesh))
+
+    def with_rows(self, longest_prompt: int, copies: Sequence[int] | None) -> 'Sampler':
+        """This sampler with its number of rows known.
+
+        Args:
+            longest_prompt: tokens.
+            copies: rows that each question may have at once; None where nobody knows.
+
+        Raises:
+            ConfigError: a memory limit that was given, or the smallest number of rows, is not kept.
+        """
+        if self.num_rows != 'auto':
+            if self.memory_limit is not None:
+                check_memory(self, self.lm.config, longest_prompt, place_of(self.memory_limit, self.lm.mesh))
+            return self
+        choice = self.choose_rows(longest_prompt, copies)
+        chosen = dataclasses.replace(self, num_rows=choice.num_rows, rows_per_slot=choice.rows_per_slot)
+        vars(chosen)['boundaries'] = self.boundaries  # compiled once, not for every session
+        return chosen
 
     def session(self) -> 'DeviceSession':
         """Opens a session; its device memory is allocated when it is given questions."""

@@ -63,25 +63,31 @@ class DeviceSession:
         self._working: dict[int, Job] = {}  # by handle
         self._prompts: dict[Question, tuple[int, ...]] = {}
         self._prefilled: dict[Question, Cache] = {}
-        self._rows = RowState.idle(sampler.num_rows)
-        self._places: list[int | None] = [None] * sampler.num_rows  # handle in each row
-        self._slots: list[Question | None] = [None] * (sampler.num_rows // sampler.rows_per_slot)
+        self._rows = RowState.idle(0)  # shapes are chosen by `prepare`
+        self._places: list[int | None] = []  # handle in each row
+        self._slots: list[Question | None] = []
         self._cache: Cache | None = None
         self._step_limit = sampler.chunk
 
-    def prepare(self, questions: Sequence[Question]) -> None:
-        for question in questions:
-            self._prompt(question)
-        room = bucket(max((len(self._prompts[question]) for question in questions), default=1))
+    def prepare(self, questions: Sequence[Question], copies: Sequence[int] | None = None) -> None:
+        if not questions:
+            return
+        longest = max(len(self._prompt(question)) for question in questions)
+        room = bucket(longest, self.sampler.buckets)
         if self._cache is None or self._cache.prompt_room < room:
             assert not self._held, 'shapes are chosen before rows are started'
+            self.sampler = self.sampler.with_rows(longest, copies)
+            num_rows = self.sampler.num_rows
+            assert num_rows != 'auto', 'chosen above'
+            self._rows = RowState.idle(num_rows)
+            self._places = [None] * num_rows
+            self._slots = [None] * (num_rows // self.sampler.rows_per_slot)
             self._cache = self._empty_cache(room)
-            self._slots = [None] * len(self._slots)
 
     def _empty_cache(self, prompt_room: int) -> Cache:
         """Device memory for all rows, laid over the mesh if there is one."""
         sampler, mesh = self.sampler, self._lm.mesh
-        room = bucket(sampler.max_tokens)
+        room = bucket(sampler.max_tokens, sampler.buckets)
         with use_mesh(mesh):
             cache = Cache.empty(
                 self._lm.config, len(self._slots), sampler.rows_per_slot, prompt_room, room, sampler.resolved_cache_dtype
@@ -158,7 +164,7 @@ class DeviceSession:
             rows, chunk = to_host((rows, chunk), self._lm.mesh)
             self._rows = jax.tree.map(np.array, rows)  # copies that can be written into
         steps = int(chunk.steps)
-        self.timing.count_chunk(steps, self.sampler.num_rows, int(chunk.count.sum()))
+        self.timing.count_chunk(steps, len(self._places), int(chunk.count.sum()))
         self._step_limit = self._steps_within(MOST_SECONDS, (time.monotonic() - began) / steps)
         return self._collect(chunk)
 
@@ -175,7 +181,7 @@ class DeviceSession:
         """Token ids of the question's prompt."""
         if question not in self._prompts:
             prompt = tuple(self.sampler.prompt.encode(self._lm.need_tokenizer(), question.text))
-            check_context(self._lm.config, question.id, len(prompt), self.sampler.max_tokens)
+            check_context(self._lm.config, question.id, len(prompt), self.sampler.max_tokens, self.sampler.buckets)
             self._prompts[question] = prompt
         return self._prompts[question]
 
@@ -264,7 +270,7 @@ class DeviceSession:
 
     def _prefill(self, prompt: tuple[int, ...]) -> Cache:
         """Keys and values of all prompt tokens but the last, which every row feeds itself."""
-        room = bucket(len(prompt))
+        room = bucket(len(prompt), self.sampler.buckets)
         tokens_1s = np.zeros((1, room), np.int32)
         positions_1s = np.full((1, room), -1, np.int32)
         fed = len(prompt) - 1

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import time
 
+from jaxreason.engine.compiles import compiled
+
 
 @dataclasses.dataclass
 class Timing:
@@ -17,6 +19,9 @@ class Timing:
         tokens: tokens drawn for somebody.
         prefilled: prompt positions computed, padding included.
         parked: rows moved out to make room.
+        programs: compiled by the process since the session was opened, small ones included.
+        programs_cached: of them, those that the persistent cache had.
+        compile_seconds: of all of them.
     """
 
     seconds: float = 0.0
@@ -26,6 +31,12 @@ class Timing:
     tokens: int = 0
     prefilled: int = 0
     parked: int = 0
+    programs: int = 0
+    programs_cached: int = 0
+    compile_seconds: float = 0.0
+
+    def __post_init__(self):
+        self._before = compiled()
 
     @contextlib.contextmanager
     def pumping(self):
@@ -35,6 +46,7 @@ class Timing:
             yield
         finally:
             self.seconds += time.monotonic() - began
+            self.programs, self.programs_cached, self.compile_seconds = compiled() - self._before
 
     def count_chunk(self, steps: int, num_rows: int, tokens: int) -> None:
         """Adds one call from the host."""

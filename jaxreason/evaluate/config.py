@@ -16,9 +16,9 @@ from jaxreason.engine.sampler import SamplerSettings
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.catalog import STRATEGIES
+from jaxreason.search.drive import MOST_COPIES
 from jaxreason.search.strategy import Parallel, Strategy
 
-MOST_SOLUTIONS = 2**16
 NamedStrategy = Annotated[Strategy, Kinds(lambda: STRATEGIES)]
 
 
@@ -132,8 +132,8 @@ class SolveConfig:
 
 def _check_strategy(where: str, strategy: Strategy, sampler: SamplerSettings, budget: Budget) -> None:
     """Refuses a strategy that could not run, or whose rows no memory would hold."""
-    if strategy.generations > MOST_SOLUTIONS:
-        raise ValueError(f'{where}: n must be at most {MOST_SOLUTIONS:,} solutions per question, got {strategy.generations:,}.')
+    if strategy.generations > MOST_COPIES:
+        raise ValueError(f'{where}: n must be at most {MOST_COPIES:,} solutions per question, got {strategy.generations:,}.')
     verifiers: dict[str | None, Verifier] = {name: kind() for name, kind in VERIFIERS.items()}
     try:
         strategy.check(verifiers, sampler.stats, budget)

@@ -15,10 +15,13 @@ from jaxreason.core.types import Problem, Row
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.buckets import cache_bytes, check_context
+from jaxreason.engine.memory import place_on_cpu
+from jaxreason.engine.rows import GIB, check_memory, choose_rows
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.row_choice import describe_choice, with_rows
 from jaxreason.evaluate.shapes import Shapes, shapes_of
-from jaxreason.evaluate.units import Unit, units_of
+from jaxreason.evaluate.units import Unit, copies_of, solutions_of, units_of
 from jaxreason.models.fetch import resolve, user_cache
 from jaxreason.models.folder import Weights, open_weights
 from jaxreason.models.presets import PRESETS
@@ -56,11 +59,12 @@ def describe(config: EvaluateConfig) -> str:
         model = model.for_context(config.model.max_context)
     lengths = _prompt_lengths(config, problems, weights, model)
     counts = sorted(lengths.values())
+    config, why = _with_rows(config, model, counts[-1], units)
     shapes = shapes_of(config.sampler, counts)
     lines += [
         ('model', f'{weights.name}: {model.num_parameters:,} parameters, context of {model.max_context:,} tokens'),
         ('prompts', f'{counts[0]:,} to {counts[-1]:,} tokens, median {int(statistics.median(counts)):,}'),
-        *_memory(config, model, shapes),
+        *_memory(config, model, shapes, why),
         *_work(config, units, model, lengths),
     ]
     return _aligned(lines)
@@ -81,7 +85,7 @@ def most_flops(config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_to
     flops = prompt_flops(model, prompt_tokens) + full * decode_flops(model, prompt_tokens, 0, longest)
     flops += decode_flops(model, prompt_tokens, 0, rest) if rest else 0
     row = Row(handle=0, question=unit.problem.question, sample=0)
-    flops += _solutions(config, unit) * sum(VERIFIERS[name]().price(row, longest) for name in _judges(config, unit))
+    flops += solutions_of(config, unit) * sum(VERIFIERS[name]().price(row, longest) for name in _judges(config, unit))
     return flops if unit.budget.flops is None else min(flops, unit.budget.flops)
 
 
@@ -104,11 +108,27 @@ def _prompt_lengths(
     tokenizer.check_fits(model.vocab_size)
     lengths = {problem.id: len(config.prompt.encode(tokenizer, problem.text)) for problem in problems}
     for problem, length in lengths.items():
-        check_context(model, problem, length, config.sampler.max_tokens)
+        check_context(model, problem, length, config.sampler.max_tokens, config.sampler.buckets)
     return lengths
 
 
-def _memory(config: EvaluateConfig, model: ModelConfig, shapes: Shapes) -> list[tuple[str, str]]:
+def _with_rows(
+    config: EvaluateConfig, model: ModelConfig, longest_prompt: int, units: Sequence[Unit]
+) -> tuple[EvaluateConfig, list[str]]:
+    """The configuration with the rows that a run on a CPU would choose, and lines that say why. Errors as of the run."""
+    settings = config.sampler
+    place = place_on_cpu(settings.memory_limit, config.model.mesh)
+    if settings.num_rows != 'auto':
+        if settings.memory_limit is not None:
+            check_memory(settings, model, longest_prompt, place)
+        return config, []
+    choice = choose_rows(settings, model, longest_prompt, copies_of(config, units), place)
+    limit = f'memory limit of {place.limit / GIB:.3g} GiB'
+    lines = [describe_choice(choice), f'(on a CPU, with a {limit}; an accelerator chooses by its own memory and speed)']
+    return with_rows(config, choice.num_rows, choice.rows_per_slot), lines
+
+
+def _memory(config: EvaluateConfig, model: ModelConfig, shapes: Shapes, why: Sequence[str]) -> list[tuple[str, str]]:
     parameters = model.num_parameters * _BYTES[model.parameter_dtype]
     asked = config.sampler.cache_dtype
     cached = model.matmul_dtype if asked == 'auto' else asked
@@ -116,15 +136,16 @@ def _memory(config: EvaluateConfig, model: ModelConfig, shapes: Shapes) -> list[
     cache = cache_bytes(model, *sizes, cached)
     # Which device will run it is not asked here.
     doubled = ', twice that on a CPU' if asked == 'auto' and cached == 'bfloat16' else ''
-    logits = shapes.num_rows * model.vocab_size * _BYTES['float32']
+    logits = 2 * shapes.num_rows * model.vocab_size * _BYTES['float32']
     mesh = config.model.mesh
     spread = '' if mesh is None else f' over the mesh {", ".join(f"{axis} {size}" for axis, size in mesh.items())}'
     return [
         ('shapes', f'{shapes.num_rows} rows in {shapes.num_slots} slots of {config.sampler.rows_per_slot}'),
+        *(('', line) for line in why),
         ('', f'room for {shapes.prompt_room:,} prompt tokens a slot and {shapes.row_room:,} new tokens a row'),
         ('memory', f'{quantity(parameters, "B"):>9} parameters in {model.parameter_dtype}'),
         ('', f'{quantity(cache, "B"):>9} keys and values in {cached}{doubled}'),
-        ('', f'{quantity(logits, "B"):>9} logits in float32'),
+        ('', f'{quantity(logits, "B"):>9} logits in float32, as computed and as drawn from'),
         ('', f'{quantity(parameters + cache + logits, "B"):>9} together{spread}, before what the compiler adds'),
     ]
 
@@ -139,7 +160,7 @@ def _work(
     table = [('pool', 'units', 'solutions', 'new tokens <=', 'FLOPs a unit <=', 'FLOPs <=')]
     everything = 0
     for name, members in pools.items():
-        cells = (f'{len(members):,}', f'{_solutions(config, members[0]):,}', f'{_most_tokens(config, members[0]):,}')
+        cells = (f'{len(members):,}', f'{solutions_of(config, members[0]):,}', f'{_most_tokens(config, members[0]):,}')
         flops = 0
         if model is not None and lengths is not None:
             flops = sum(most_flops(config, unit, model, lengths[unit.problem.id]) for unit in members)
@@ -157,13 +178,6 @@ def _work(
     ]
 
 
-def _solutions(config: EvaluateConfig, unit: Unit) -> int:
-    """Solutions that a unit begins."""
-    if unit.label is not None:
-        return config.strategies[unit.label].generations
-    return max(strategy.n for strategy in config.pooled.values())
-
-
 def _judges(config: EvaluateConfig, unit: Unit) -> Sequence[str]:
     """Verifiers that a unit asks, each once."""
     strategies = config.pooled.values() if unit.label is None else [config.strategies[unit.label]]
@@ -171,7 +185,7 @@ def _judges(config: EvaluateConfig, unit: Unit) -> Sequence[str]:
 
 
 def _most_tokens(config: EvaluateConfig, unit: Unit) -> int:
-    most = _solutions(config, unit) * config.sampler.max_tokens
+    most = solutions_of(config, unit) * config.sampler.max_tokens
     return most if unit.budget.tokens is None else min(most, unit.budget.tokens)
 
 

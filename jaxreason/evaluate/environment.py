@@ -29,18 +29,20 @@ def describe_inputs(config: EvaluateConfig, problems: Sequence[Problem]) -> dict
     }
 
 
-def describe(config: EvaluateConfig, problems: Sequence[Problem], lm: LanguageModel, num_processes: int = 1) -> dict[str, Any]:
+def describe(
+    config: EvaluateConfig, lengths: Sequence[int], problems: Sequence[Problem], lm: LanguageModel, num_processes: int = 1
+) -> dict[str, Any]:
     """The environment of a run, as JSON values. Nothing of the process's own variables is in it: they may hold secrets.
 
     Args:
-        config: of the run.
+        config: of the run, its rows chosen.
+        lengths: tokens of every prompt.
         problems: all of them.
         lm: the policy, loaded.
         num_processes: that the run was begun with; others may finish it, so this is not pinned.
     """
     device = jax.local_devices()[0]
     tokenizer = lm.need_tokenizer()
-    lengths = [len(config.prompt.encode(tokenizer, problem.text)) for problem in problems]
     return {
         **describe_inputs(config, problems),
         'commit': _commit(),

@@ -1,7 +1,8 @@
 """The run folder: one run at a time, one configuration for ever, whole files only.
 
-`config.yaml` and `environment.json` are written first; `journal-<process>.jsonl` grows; `pools/`, `records.jsonl` and
-`metrics.json` are written at the end, each through a temporary file and a rename.
+`config.yaml` and `environment.json` are written first, and hold whatever the run has chosen before anything is finished;
+`journal-<process>.jsonl` grows; `pools/`, `records.jsonl` and `metrics.json` are written at the end, each through a temporary
+file and a rename.
 """
 
 import fcntl
@@ -16,6 +17,11 @@ from typing import Any
 from jaxreason.core.errors import RunError
 from jaxreason.core.files import write_whole
 from jaxreason.core.records import to_line
+
+
+def is_begun(path: Path) -> bool:
+    """Whether a unit of the run in this folder is finished, or may be."""
+    return any(journal.stat().st_size for journal in path.glob('journal-*.jsonl'))
 
 
 class RunFolder:
@@ -81,8 +87,7 @@ class RunFolder:
 
     @property
     def _is_begun(self) -> bool:
-        """Whether a unit is finished, or may be."""
-        return any(path.stat().st_size for path in self.path.glob('journal-*.jsonl'))
+        return is_begun(self.path)
 
     def _claim(self, config: str) -> None:
         if not self._is_begun:
@@ -94,6 +99,15 @@ class RunFolder:
                 raise RunError(
                     f'{self.path}: made by another configuration ("{was.strip()}", now "{is_now.strip()}"); use another --out.'
                 )
+
+    def settle_config(self, config: str) -> None:
+        """Writes the configuration again, now that what it left open is chosen; a run that has begun keeps its own.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        if not self._is_begun:
+            self._write_if_new('config.yaml', config)
 
     def check_environment(self, environment: Mapping[str, Any], pinned: Iterable[str]) -> None:
         """Writes `environment.json`, or compares what must not change with the one that is there.

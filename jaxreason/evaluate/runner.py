@@ -23,15 +23,18 @@ from jaxreason.core.records import Pool, Record, pool_from
 from jaxreason.core.types import Problem
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.grading import Grader
+from jaxreason.engine.buckets import check_context
 from jaxreason.engine.mesh import make_mesh, spans_processes
 from jaxreason.engine.peers import Peers
+from jaxreason.engine.rows import RowChoice
 from jaxreason.engine.sampler import Sampler
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.evaluate.config import EvaluateConfig, load_policy
 from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
 from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.journals import Journals
-from jaxreason.evaluate.units import POOLED, Unit, pool_of, records_of, task_of, units_of
+from jaxreason.evaluate.row_choice import adopt_rows, settle_rows
+from jaxreason.evaluate.units import POOLED, Unit, copies_of, pool_of, records_of, task_of, units_of
 from jaxreason.search.drive import drive
 
 JOURNAL = 'journal-0.jsonl'  # of process 0, and of a process alone
@@ -85,11 +88,12 @@ def evaluate(
     peers = peers or Peers()
     problems = load_problems(config.data)
     units = units_of(config, problems)
-    text = config_files.dump(config)
     inputs = describe_inputs(config, problems)
-    for what, mine in (('configuration', text), ('data and prompt', json.dumps(inputs, indent=0, sort_keys=True))):
+    given = (config_files.dump(config), json.dumps(inputs, indent=0, sort_keys=True))
+    for what, mine in zip(('configuration', 'data and prompt'), given, strict=True):
         _agree(peers, what, mine)
-    with _open_folder(out, text, peers) as folder:
+    config = adopt_rows(config, out, copies_of(config, units), peers)
+    with _open_folder(out, config_files.dump(config), peers) as folder:
         journals = Journals(out, peers.index)
         try:
             folder.check_inputs(inputs)
@@ -99,7 +103,7 @@ def evaluate(
             if missing:
                 among = f' among {peers.count} processes' if peers.count > 1 else ''
                 say(f'{len(missing)} of {len(units)} units to do{among}; loading {config.model.source}')
-                _run(config, problems, _share(missing, peers), folder, journals, meter, peers)
+                config = _run(config, problems, units, _share(missing, peers), folder, journals, meter, peers, say)
                 if peers.count > 1:
                     say('the share of process 0 is done; waiting for the others')
                 peers.exchange('through', '', meter.tell)
@@ -187,26 +191,35 @@ class _Meter:
 def _run(
     config: EvaluateConfig,
     problems: Sequence[Problem],
+    units: Sequence[Unit],
     mine: Sequence[Unit],
     folder: RunFolder,
     journals: Journals,
     meter: _Meter,
     peers: Peers,
-) -> None:
-    """Searches, grades and journals this process's share of the missing units."""
+    say: Callable[[str], None],
+) -> EvaluateConfig:
+    """Searches, grades and journals this process's share of the missing units; returns the configuration, rows chosen."""
     if not mine:  # more processes than questions are left: it only takes part in what all compare
+        config = _settle_rows(config, None, folder, peers, say)
         _settle_environment(folder, None, peers)
-        return
+        return config
     if peers.count > 1 and config.model.mesh is not None and spans_processes(make_mesh(config.model.mesh)):
         raise ConfigError(
             f'model.mesh {config.model.mesh} spreads the model over {peers.count} processes, which evaluate cannot do yet; '
             'give sizes whose product is the number of devices of one process: each then holds the model and does its share.'
         )
     lm = load_policy(config.model)
-    session = Sampler(lm, prompt=config.prompt, **vars(config.sampler)).session()
-    # All of them, done or not: the shapes of the device programs must not depend on what is missing.
+    # Of all problems, done or not: the shapes of the device programs must not depend on what is missing.
+    lengths = [len(config.prompt.encode(lm.need_tokenizer(), problem.text)) for problem in problems]
+    for problem, length in zip(problems, lengths, strict=True):
+        check_context(lm.config, problem.id, length, config.sampler.max_tokens, config.sampler.buckets)
+    sampler = Sampler(lm, prompt=config.prompt, **vars(config.sampler))
+    choice = sampler.choose_rows(max(lengths), copies_of(config, units)) if config.sampler.num_rows == 'auto' else None
+    config = _settle_rows(config, choice, folder, peers, say)
+    session = dataclasses.replace(sampler, **vars(config.sampler)).session()
     session.prepare([problem.question for problem in problems])
-    _settle_environment(folder, describe(config, problems, lm, peers.count), peers)
+    _settle_environment(folder, describe(config, lengths, problems, lm, peers.count), peers)
     meter.start()
     tasks = [task_of(config, unit) for unit in mine]
     verifiers: dict[Any, Any] = {name: kind() for name, kind in VERIFIERS.items()}
@@ -227,6 +240,23 @@ def _run(
                 {'unit': unit.key, 'at_seconds': round(meter.seconds, 3), **dataclasses.asdict(session.timing)},
             )
             tell(Finished(pool, tuple(records_of(config, unit, pool))))
+    return config
+
+
+def _settle_rows(
+    config: EvaluateConfig, mine: RowChoice | None, folder: RunFolder, peers: Peers, say: Callable[[str], None]
+) -> EvaluateConfig:
+    """The configuration with its rows known, written down where they had to be chosen."""
+    if config.sampler.num_rows != 'auto':
+        return config
+    config, line = settle_rows(config, mine, peers)
+    say(line)
+    if peers.is_first:
+        folder.settle_config(config_files.dump(config))
+    peers.exchange('rows are written', '')  # once, where they share a folder
+    if not peers.is_first:
+        folder.settle_config(config_files.dump(config))
+    return config
 
 
 def _settle_environment(folder: RunFolder, mine: Mapping[str, Any] | None, peers: Peers) -> None:

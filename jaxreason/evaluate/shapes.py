@@ -24,12 +24,13 @@ def shapes_of(sampler: SamplerSettings, prompt_tokens: Sequence[int]) -> Shapes:
     """The shapes of a run.
 
     Args:
-        sampler: rows, slots and the longest solution.
+        sampler: rows, slots and the longest solution; its number of rows is chosen.
         prompt_tokens: length of every prompt.
     """
+    assert sampler.num_rows != 'auto', 'rows are chosen before shapes'
     return Shapes(
         num_rows=sampler.num_rows,
         num_slots=sampler.num_rows // sampler.rows_per_slot,
-        prompt_room=bucket(max(prompt_tokens)),
-        row_room=bucket(sampler.max_tokens),
+        prompt_room=bucket(max(prompt_tokens), sampler.buckets),
+        row_room=bucket(sampler.max_tokens, sampler.buckets),
     )

@@ -86,7 +86,22 @@ def task_of(config: EvaluateConfig, unit: Unit) -> Task:
         largest = max(strategy.n for strategy in config.pooled.values())
         judges = dict.fromkeys(str(name) for strategy in config.pooled.values() for name in strategy.judges)
         search = _sample(question, largest, tuple(judges))
-    return Task(question, search, unit.budget, unit.seed)
+    return Task(question, search, unit.budget, unit.seed, solutions_of(config, unit))
+
+
+def solutions_of(config: EvaluateConfig, unit: Unit) -> int:
+    """Solutions that a unit begins."""
+    if unit.label is not None:
+        return config.strategies[unit.label].generations
+    return max(strategy.n for strategy in config.pooled.values())
+
+
+def copies_of(config: EvaluateConfig, units: Sequence[Unit]) -> list[int]:
+    """Rows that each question may have at once: every unit of it may be searched at the same time."""
+    copies: dict[str, int] = {}
+    for unit in units:
+        copies[unit.problem.id] = copies.get(unit.problem.id, 0) + solutions_of(config, unit)
+    return list(copies.values())
 
 
 def _sample(question: Question, copies: int, judges: Sequence[str]) -> Generator[Request, Any, Any]:

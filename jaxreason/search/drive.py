@@ -16,14 +16,17 @@ from jaxreason.core.requests import Extend, Score, Search, Start, Take
 from jaxreason.core.types import Outcome, Question, Row
 from jaxreason.search.extension import Extension
 
+MOST_COPIES = 2**16  # of one question: far more would fill the host's memory before the device saw any
+
 
 class Task(NamedTuple):
-    """One search on one question: its generator, its limits, and the seed of its draws."""
+    """One search on one question: its generator, its limits, the seed of its draws, and the rows that it may have at once."""
 
     question: Question
     search: Search
     budget: Budget
     seed: int
+    copies: int | None = None  # None where nobody knows
 
 
 def drive(
@@ -43,7 +46,7 @@ def drive(
     Yields:
         The index of a task and its outcome, as each is finished.
     """
-    session.prepare([task.question for task in tasks])
+    _prepare(tasks, session)
     waiting = deque(_Live(index, task, session, verifiers) for index, task in enumerate(tasks))
     live: list[_Live] = []
     carries: dict[str | None, Any] = {}
@@ -67,6 +70,15 @@ def drive(
         for one in (*live, *waiting):
             one.task.search.close()
             session.release(one.rows)
+
+
+def _prepare(tasks: Sequence[Task], session: Session) -> None:
+    """Has the session choose its shapes; rows of one question count together, since they share its prompt."""
+    copies: dict[Question, int] = {}
+    for task in tasks:
+        copies[task.question] = copies.get(task.question, 0) + (task.copies or 0)
+    is_known = all(task.copies is not None for task in tasks)
+    session.prepare(list(copies), list(copies.values()) if is_known else None)
 
 
 def _deliver(live: 'list[_Live]', grown: Sequence[Row]) -> None:
@@ -152,6 +164,8 @@ class _Live:
             self.advance((rows, cost))
 
     def _start(self, request: Start) -> tuple[tuple[Row, ...], Cost]:
+        if not 1 <= request.copies <= MOST_COPIES:
+            raise ValueError(f'a search starts 1 to {MOST_COPIES:,} rows of a question, got {request.copies:,}: change its n.')
         self.generations += request.copies
         allowed = self.task.budget.generations
         if allowed is not None and self.generations > allowed:

@@ -68,7 +68,7 @@ class Strategy(abc.ABC):
             verifiers[None] = verifier
         self.check(verifiers, sampler.stats, budget)
         asked = [Question(text_id(q), q) if isinstance(q, str) else q for q in questions]
-        tasks = [Task(question, self.search(question, budget), budget, seed) for question in asked]
+        tasks = [Task(question, self.search(question, budget), budget, seed, self.generations) for question in asked]
         return drive(tasks, sampler.session(), verifiers, on_tick)
 
     def solve(

@@ -27,8 +27,9 @@ class FakeSession:
         self.queue, self.working, self.words, self.held = [], {}, {}, {}
         self.next_handle, self.pumps = 0, 0
 
-    def prepare(self, questions):
+    def prepare(self, questions, copies=None):
         self.prepared = list(questions)
+        self.copies = copies
 
     def room(self):
         return self.num_rows - len(self.queue) - len(self.working)
