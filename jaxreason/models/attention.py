@@ -28,6 +28,9 @@ _MASKED = -1e30
 # Most keys of one product of scores; a CPU rounds otherwise when there are more.
 _MOST_KEYS = 512
 
+# Keys summed at once; rooms of a cache are multiples of it.
+_BLOCK = 64
+
 
 class Frame(NamedTuple):
     """What the layers of one kind (window, rotary base) share in a call; depends on positions only."""
@@ -204,7 +207,19 @@ def _peak(scores_bgcmt: jax.Array) -> jax.Array:
 def _weights(scores_bgcmt: jax.Array, peak_bgcm1: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Weights before normalisation, [b, g, c, m, t], and their sum, [b, g, c, m, 1]."""
     weights = jnp.exp(scores_bgcmt - peak_bgcm1)
-    return weights, jnp.sum(weights, axis=-1, keepdims=True)
+    return weights, _total(weights)[..., None]
+
+
+def _total(weights_bgcmt: jax.Array) -> jax.Array:
+    """Sums over keys, [b, g, c, m], in an order that does not depend on how much room there is.
+
+    The CPU backend sums few rows as a tree over all keys; so they are summed in blocks, and the blocks one after the other.
+    """
+    *outer, t = weights_bgcmt.shape
+    if t % _BLOCK:
+        return jnp.sum(weights_bgcmt, axis=-1)  # only without a cache, where there is no room
+    parts = jnp.sum(weights_bgcmt.reshape(*outer, t // _BLOCK, _BLOCK), axis=-1)
+    return functools.reduce(jnp.add, [parts[..., block] for block in range(t // _BLOCK)])
 
 
 def _mix(weights_bgcmt: jax.Array, v_bgth: jax.Array) -> jax.Array:
