@@ -30,12 +30,12 @@ def by_hand(queries, keys, values, visible):
 
 @pytest.fixture
 def arrays():
-    """Two slots of three rows: queries, prompt and own keys and values, and what each query sees of both."""
+    """Two slots of three rows: queries, prompt and own keys (time last) and values, and what each query sees of both."""
     shapes = {
         'q': (6, 2, 3, 2, 8),
-        'prompt_k': (2, 2, 128, 8),
+        'prompt_k': (2, 2, 8, 128),
         'prompt_v': (2, 2, 128, 8),
-        'k': (6, 2, 64, 8),
+        'k': (6, 2, 8, 64),
         'v': (6, 2, 64, 8),
     }
     random = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def test_prompt_and_own_keys_share_one_softmax(arrays):
     result = attend_cached(CONFIG, jnp.asarray(arrays['q']), cache, frame)
     for row in range(6):
         for head in range(2):
-            keys = np.concatenate([arrays['prompt_k'][row // 3, head], arrays['k'][row, head]])
+            keys = np.concatenate([arrays['prompt_k'][row // 3, head], arrays['k'][row, head]], axis=1).T
             values = np.concatenate([arrays['prompt_v'][row // 3, head], arrays['v'][row, head]])
             visible = np.concatenate([arrays['prompt_visible'][row], arrays['visible'][row]], axis=1)
             for query in range(2):
@@ -62,13 +62,12 @@ def test_prompt_and_own_keys_share_one_softmax(arrays):
 
 
 def test_without_a_prompt_part_only_own_keys_count(arrays):
-    empty = jnp.zeros((2, 2, 0, 8))
-    cache = LayerCache(empty, empty, jnp.asarray(arrays['k']), jnp.asarray(arrays['v']))
+    cache = LayerCache(jnp.zeros((2, 2, 8, 0)), jnp.zeros((2, 2, 0, 8)), jnp.asarray(arrays['k']), jnp.asarray(arrays['v']))
     frame = Frame(*ANGLES, jnp.asarray(arrays['visible']))
     result = attend_cached(CONFIG, jnp.asarray(arrays['q']), cache, frame)
     direct = attend(CONFIG, jnp.asarray(arrays['q']), cache.k, cache.v, frame)
     np.testing.assert_allclose(result, direct, atol=1e-5)
-    expected = by_hand(arrays['q'][5, 1, :, 0], arrays['k'][5, 1], arrays['v'][5, 1], arrays['visible'][5])
+    expected = by_hand(arrays['q'][5, 1, :, 0], arrays['k'][5, 1].T, arrays['v'][5, 1], arrays['visible'][5])
     np.testing.assert_allclose(direct[5, 1, :, 0], expected, atol=1e-5)
 
 
