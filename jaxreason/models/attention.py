@@ -213,13 +213,17 @@ def _weights(scores_bgcmt: jax.Array, peak_bgcm1: jax.Array) -> tuple[jax.Array,
 def _total(weights_bgcmt: jax.Array) -> jax.Array:
     """Sums over keys, [b, g, c, m], in an order that does not depend on how much room there is.
 
-    The CPU backend sums few rows as a tree over all keys; so they are summed in blocks, and the blocks one after the other.
+    How the CPU backend orders a reduction depends on sizes; so blocks are added one after the other, then their halves.
     """
     *outer, t = weights_bgcmt.shape
     if t % _BLOCK:
         return jnp.sum(weights_bgcmt, axis=-1)  # only without a cache, where there is no room
-    parts = jnp.sum(weights_bgcmt.reshape(*outer, t // _BLOCK, _BLOCK), axis=-1)
-    return functools.reduce(jnp.add, [parts[..., block] for block in range(t // _BLOCK)])
+    blocks = weights_bgcmt.reshape(*outer, t // _BLOCK, _BLOCK)
+    total = functools.reduce(jnp.add, [blocks[..., block, :] for block in range(t // _BLOCK)])
+    while total.shape[-1] > 1:
+        half = total.shape[-1] // 2
+        total = total[..., :half] + total[..., half:]
+    return total[..., 0]
 
 
 def _mix(weights_bgcmt: jax.Array, v_bgth: jax.Array) -> jax.Array:
