@@ -53,14 +53,14 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
 
     group = together.group_from(args, os.environ)
     out = args.out or Path('runs') / Path(words.config).stem
-    began = time.monotonic()
+    began, before = time.monotonic(), compiled()
     with device_errors(), together.together(group) as (peers, interrupt):
         find_devices()
         _evaluate(config, out, args.quiet, peers, interrupt)
     if peers.is_first:
         _finish(out, config.model.source)
-        if compiled().programs:
-            print(compiled())
+        if (compiles := compiled() - before).programs:
+            print(compiles)
         spent = f'{time.monotonic() - began:.0f} s{together.describe(peers)}'
         print(f'{out}/: records, metrics, figures, report.html; {spent}')
     return 0

@@ -19,7 +19,7 @@ from jaxreason.engine.memory import place_on_cpu
 from jaxreason.engine.rows import GIB, check_memory, choose_rows
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.evaluate.config import EvaluateConfig
-from jaxreason.evaluate.row_choice import describe_choice, with_rows
+from jaxreason.evaluate.row_choice import REASONS, with_rows
 from jaxreason.evaluate.shapes import Shapes, shapes_of
 from jaxreason.evaluate.units import Unit, copies_of, solutions_of, units_of
 from jaxreason.models.fetch import resolve, user_cache
@@ -123,8 +123,10 @@ def _with_rows(
             check_memory(settings, model, longest_prompt, place)
         return config, []
     choice = choose_rows(settings, model, longest_prompt, copies_of(config, units), place)
-    limit = f'memory limit of {place.limit / GIB:.3g} GiB'
-    lines = [describe_choice(choice), f'(on a CPU, with a {limit}; an accelerator chooses by its own memory and speed)']
+    lines = [
+        f'chosen: {REASONS[choice.why]}',
+        f'(on a CPU with a limit of {place.limit / GIB:.3g} GiB; accelerators choose by their own memory and speed)',
+    ]
     return with_rows(config, choice.num_rows, choice.rows_per_slot), lines
 
 

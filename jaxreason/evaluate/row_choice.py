@@ -63,12 +63,8 @@ def settle_rows(config: EvaluateConfig, mine: RowChoice | None, peers: Peers) ->
     """
     choices = [RowChoice(*found) for text in peers.exchange('rows', json.dumps(mine)) if (found := json.loads(text))]
     least = min(choices, key=lambda choice: choice.num_rows)
-    return with_rows(config, least.num_rows, least.rows_per_slot), describe_choice(least)
-
-
-def describe_choice(choice: RowChoice) -> str:
-    """Says in a line how many rows were chosen, and why."""
-    return f'{choice.num_rows} rows in slots of {choice.rows_per_slot}: {REASONS[choice.why]}'
+    line = f'{least.num_rows} rows in slots of {least.rows_per_slot}: {REASONS[least.why]}'
+    return with_rows(config, least.num_rows, least.rows_per_slot), line
 
 
 def _rows_of(out: Path) -> int | None:

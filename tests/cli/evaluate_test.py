@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -39,13 +40,14 @@ def test_a_run_leaves_all_its_files_and_prints_rows_and_the_table(finished):
     assert done.stderr == ''
     assert '4 of 4 units to do' in done.stdout and '   4/4  with space' in done.stdout
     assert 'best of 4, log-prob' in done.stdout and 'accuracy %' in done.stdout
+    assert re.search(r'^compiled [1-9]\d* programs in \d+\.\d s, \w+ of them from the cache$', done.stdout, re.MULTILINE)
 
 
 def test_a_finished_run_is_not_run_again(finished, world, command):
     out, done = finished
     before = processes.results(out)
     code, text, err = command('evaluate', world, *FEW, '--out', out)
-    assert code == 0 and 'to do' not in text and err == ''
+    assert code == 0 and 'to do' not in text and 'compiled' not in text and err == ''
     assert [line.strip() for line in text.splitlines() if 'best of' in line] == [
         line.strip() for line in done.stdout.splitlines() if 'best of' in line and '/4 ' not in line
     ]

@@ -45,7 +45,7 @@ def test_memory_is_that_of_the_arrays(world, model):
     num_bytes = sum(
         leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((cache.prompt_k, cache.prompt_v, cache.k, cache.v))
     )
-    for value in (sum(leaf.nbytes for leaf in jax.tree.leaves(params)), num_bytes, 8 * model.vocab_size * 4):
+    for value in (sum(leaf.nbytes for leaf in jax.tree.leaves(params)), num_bytes, 2 * 8 * model.vocab_size * 4):
         assert f'{value / 1000:#.3g}'.rstrip('.') + ' kB' in text, (value, text)
 
 
@@ -103,7 +103,12 @@ def test_a_preset_that_is_not_there_is_not_fetched(world, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(
     ('override', 'error'),
-    [('sampler.max_tokens=250', ConfigError), ('model.source=nowhere/at/all', WeightsError)],
+    [
+        ('sampler.max_tokens=250', ConfigError),
+        ('model.source=nowhere/at/all', WeightsError),
+        ('sampler={max_tokens: 10, memory_limit: 0.0001}', ConfigError),
+        ('sampler={max_tokens: 10, num_rows: 8, memory_limit: 0.0001}', ConfigError),
+    ],
 )
 def test_it_refuses_what_the_run_would_refuse(world, override, error, tmp_path):
     config = read_config(world, override)
@@ -112,6 +117,32 @@ def test_it_refuses_what_the_run_would_refuse(world, override, error, tmp_path):
     with pytest.raises(error) as wet:
         evaluate(config, tmp_path / 'run')
     assert str(dry.value) == str(wet.value)
+
+
+def test_a_prompt_beyond_the_largest_bucket_is_refused_by_both(world, tmp_path):
+    problems = tmp_path / 'problems.jsonl'
+    problems.write_text(json.dumps({'id': 'long', 'question': 'a' * 100, 'answer': '1'}))
+    config = read_config(world, f'data.source={json.dumps(str(problems))}', 'sampler.buckets=[64]')
+    for go in (describe, lambda config: evaluate(config, tmp_path / 'run')):
+        with pytest.raises(ConfigError, match=r"question 'long': its prompt of 100 tokens exceeds 64.*sampler\.buckets: add"):
+            go(config)
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'shapes', 'why'),
+    [
+        ((), '72 rows in 36 slots of 2', 'more would not be faster'),
+        (('data.limit=2', 'seeds=[0]'), '16 rows in 8 slots of 2', 'as many as are wanted'),
+        (('sampler.memory_limit=0.0008',), '24 rows in 12 slots of 2', 'all that the memory limit holds'),
+    ],
+)
+def test_it_says_how_many_rows_a_run_chooses_and_why(world, tmp_path, overrides, shapes, why):
+    config = read_config(world, 'sampler.num_rows=auto', *overrides)
+    text = describe(config)
+    assert f'{shapes}\n' in text and f'chosen: {why}' in text
+    said = []
+    evaluate(config, tmp_path / 'run', say=said.append)
+    assert any(line.startswith(shapes.split(' in')[0]) and why in line for line in said), said
 
 
 def test_a_model_without_a_tokenizer_is_refused(world, tmp_path):

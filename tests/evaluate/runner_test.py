@@ -8,11 +8,13 @@ import pytest
 from jaxreason.analysis.metrics import write_metrics
 from jaxreason.core.errors import ConfigError, DataError, RunError, TokenizerError, WeightsError
 from jaxreason.core.records import pool_from
+from jaxreason.core.yaml_text import read as read_tree
 from jaxreason.data.grading import grade
+from jaxreason.engine import memory
 from jaxreason.evaluate import runner
 from jaxreason.evaluate.journal import Journal
 from jaxreason.evaluate.runner import JOURNAL, evaluate
-from tests.evaluate.command import results
+from tests.evaluate.command import num_lines, results
 from tests.evaluate.tiny_world import IDS, PROBLEMS, read_config, read_lines
 
 # Three questions, one under two budgets beside the pool: units of every sort.
@@ -266,3 +268,51 @@ def test_damaged_models_are_refused_and_the_mended_command_works(world, tmp_path
 def test_what_does_not_fit_is_refused(world, tmp_path, override, error, message):
     with pytest.raises(error, match=message):
         evaluate(read_config(world, override), tmp_path / 'run')
+
+
+AUTO = (*SMALL, 'sampler.num_rows=auto')
+
+
+def sampler_of(out):
+    """The sampler's settings in the configuration that a run wrote down."""
+    return read_tree(out / 'config.yaml')[0]['sampler']
+
+
+def test_the_rows_that_a_run_chose_are_written_down_and_kept_whatever_memory_there_is_later(world, tmp_path, monkeypatch):
+    config = read_config(world, *AUTO)
+    expected = finish(config, tmp_path / 'whole')
+    # Three questions, each with 14 rows: 4 of the pool, 4 + 4 under a budget, greedy twice.
+    assert sampler_of(tmp_path / 'whole')['num_rows'] == 48
+    environment = json.loads((tmp_path / 'whole/environment.json').read_text())
+    assert environment['shapes']['num_rows'] == 48 and sampler_of(tmp_path / 'whole')['buckets'][:2] == [64, 128]
+    out = tmp_path / 'run'
+    with pytest.raises(Stop):
+        evaluate(config, out, stop_at(5))
+    assert num_lines(out / JOURNAL) > 0
+    said = []
+    monkeypatch.setattr(memory, 'host_memory', lambda: 1)
+    evaluate(config, out, say=said.append)
+    write_metrics(out)
+    assert results(out) == expected and not any('rows in slots' in line for line in said)
+    evaluate(read_config(world, *SMALL, 'sampler.num_rows=48'), out)  # the number by name is the same run
+    with pytest.raises(RunError, match='"num_rows: 48", now "num_rows: 8"'):
+        evaluate(read_config(world, *SMALL, 'sampler.num_rows=8'), out)
+    with pytest.raises(RunError, match='"rows_per_slot: 2", now "rows_per_slot: 1"'):
+        evaluate(read_config(world, *AUTO, 'sampler.rows_per_slot=1'), out)
+    with pytest.raises(ConfigError, match='raise sampler.memory_limit'):
+        evaluate(config, tmp_path / 'new')
+    assert not num_lines(tmp_path / 'new' / JOURNAL)
+
+
+def test_a_slot_has_no_more_rows_than_a_question(world, tmp_path):
+    one = '{greedy: {kind: greedy}}'
+    evaluate(read_config(world, 'seeds=[0]', 'sampler={max_tokens: 10}', f'strategies={one}'), tmp_path / 'run')
+    assert (sampler_of(tmp_path / 'run')['num_rows'], sampler_of(tmp_path / 'run')['rows_per_slot']) == (8, 1)
+
+
+def test_compilations_are_written_beside_the_times(world, tmp_path):
+    for name in ('first', 'second'):
+        evaluate(read_config(world, 'data.limit=2', 'seeds=[0]', 'sampler.chunk=5'), tmp_path / name)
+    first, second = (read_lines(tmp_path / name / 'timing.jsonl')[-1] for name in ('first', 'second'))
+    assert first['programs'] > 0 and first['compile_seconds'] > 0
+    assert second['programs'] == 0 and second['compile_seconds'] == 0

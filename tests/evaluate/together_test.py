@@ -11,6 +11,7 @@ import pytest
 from jaxreason.analysis.metrics import write_metrics
 from jaxreason.core.errors import ConfigError, ProcessError, RunError
 from jaxreason.engine.peers import Peers
+from jaxreason.engine.sampler import Sampler
 from jaxreason.evaluate import runner
 from jaxreason.evaluate.runner import evaluate
 from tests.engine.peers_test import Board
@@ -207,3 +208,27 @@ def test_a_mesh_over_several_processes_is_refused_with_the_remedy(small, world, 
     raised = together(config, [tmp_path / 'run'] * 2)
     assert all(isinstance(error, (ConfigError, ProcessError)) for error in raised)
     assert any('spreads the model over 2 processes' in str(error) for error in raised)
+
+
+@pytest.mark.parametrize('shared', [True, False])
+def test_processes_that_choose_their_rows_take_the_least_of_any(world, tmp_path, monkeypatch, shared):
+    """One of the processes has memory for 8 rows: so has the run, whoever finishes it."""
+    config = read_config(world, *SMALL, 'sampler.num_rows=auto')
+    alone = tmp_path / 'alone'
+    evaluate(read_config(world, *SMALL, 'sampler.num_rows=8'), alone)
+    choose, choices = Sampler.choose_rows, []
+
+    def less_in_the_second(self, longest_prompt, copies):
+        choice = choose(self, longest_prompt, copies)
+        choices.append(choice)
+        return choice._replace(num_rows=8, why='memory') if len(choices) == 2 else choice
+
+    monkeypatch.setattr(Sampler, 'choose_rows', less_in_the_second)
+    outs = [tmp_path / ('run' if shared else f'run{index}') for index in range(2)]
+    raised = together(config, outs, stop_after=2)
+    assert any(isinstance(error, Stop) for error in raised) and len(choices) == 2 and choices[0].num_rows > 8
+    for out in outs:
+        assert '  num_rows: 8\n' in (out / 'config.yaml').read_text()
+    assert together(config, outs) == [None] * 2
+    assert len(choices) == 2, 'nothing is chosen anew'
+    assert finished(outs[0]) == finished(alone)

@@ -48,6 +48,27 @@ def test_equal_texts_share_their_draws_and_ids_separate_them():
     assert texts(a) != texts(b)
 
 
+@pytest.mark.parametrize('n', [10**9, 2**16 + 1])
+def test_more_rows_than_anybody_holds_are_refused_before_any_is_started(n):
+    sampler = FakeSampler()
+    with pytest.raises(ValueError, match=f'1 to 65,536 rows of a question, got {n:,}'):
+        Majority(n=n).solve(QUESTIONS, sampler)
+    assert sampler.last.held == {}
+
+
+def test_no_questions_are_no_outcomes():
+    assert Majority(n=3).solve([], FakeSampler()) == []
+
+
+def test_the_session_is_told_how_many_rows_each_question_may_have():
+    sampler = FakeSampler()
+    Majority(n=3).solve(['a', 'b', 'a'], sampler)
+    assert [question.text for question in sampler.last.prepared] == ['a', 'b'] and sampler.last.copies == [6, 3]
+    session = FakeSession()
+    list(drive([Task(QUESTIONS[0], Greedy().search(QUESTIONS[0], UNLIMITED), UNLIMITED, 0)], session, {}))
+    assert session.copies is None
+
+
 def test_everything_is_released():
     sampler = FakeSampler()
     BestOfN(n=4).solve(QUESTIONS, sampler, LengthVerifier(), seed=1)
