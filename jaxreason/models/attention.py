@@ -119,12 +119,22 @@ def _append_by_row(buffer: jax.Array, new_bcgh: jax.Array, at_bc: jax.Array, tim
 
 
 def _append_by_row_and_head(buffer: jax.Array, new_bcgh: jax.Array, at_bc: jax.Array, time_axis: int) -> jax.Array:
-    # What is written at once is one head: writing all heads of a row, a TPU lays the buffer out with time before heads, and
-    # copies the whole cache on entering and on leaving the loop.
+    # What is written at once is one head of a value: writing all heads of a row, a TPU lays the buffer out with time before
+    # heads, and copies the whole cache on entering and on leaving the loop. For keys any scatter does that.
+    if time_axis == 3 and new_bcgh.shape[1] == 1:
+        return jax.vmap(_put_key)(buffer, new_bcgh[:, 0], at_bc[:, 0])
     b, g = buffer.shape[:2]
     rows_b11, heads_1g1, at_b1c = jnp.arange(b)[:, None, None], jnp.arange(g)[None, :, None], at_bc[:, None]
     place = buffer.at[rows_b11, heads_1g1, :, at_b1c] if time_axis == 3 else buffer.at[rows_b11, heads_1g1, at_b1c]
     return place.set(jnp.moveaxis(new_bcgh, 2, 1), mode='drop')
+
+
+def _put_key(keys_ght: jax.Array, key_gh: jax.Array, at: jax.Array) -> jax.Array:
+    """One row's key at its time; what is to be dropped overwrites the last time with what it holds."""
+    last = keys_ght.shape[2] - 1
+    place = (0, 0, jnp.minimum(at, last))
+    held_gh1 = jax.lax.dynamic_slice(keys_ght, place, (*key_gh.shape, 1))
+    return jax.lax.dynamic_update_slice(keys_ght, jnp.where(at > last, held_gh1, key_gh[..., None]), place)
 
 
 def _append_by_selection(buffer: jax.Array, new_b1gh: jax.Array, at_b1: jax.Array, time_axis: int) -> jax.Array:

@@ -162,4 +162,3 @@ def once(x: jax.Array) -> jax.Array:
         return jnp.zeros_like(x).at[jnp.arange(x.shape[0])].set(x)
 
     return jax.lax.platform_dependent(x, cpu=through_scatter, default=lambda x: x)
-
