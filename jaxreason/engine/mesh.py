@@ -64,7 +64,7 @@ def spans_processes(mesh: Mesh | None) -> bool:
 
 def to_host(tree: Any, mesh: Mesh | None) -> Any:
     """Arrays as NumPy, whole on every process."""
-    if spans_processes(mesh):
+    if mesh is not None and spans_processes(mesh):
         tree = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
     return jax.tree.map(np.asarray, tree)
 

@@ -165,10 +165,9 @@ def test_a_process_with_other_weights_is_refused(small, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, 'describe', another)
     raised = together(small[0], [tmp_path / 'run'] * 2)
     assert all(isinstance(error, ProcessError) for error in raised)
-    with pytest.raises(
-        ProcessError, match=r"process 1.* has weights 'digest \d', process 0 has 'digest \d'.*make them the same"
-    ):
-        raise raised[0]
+    # The one that finds out first may be gone before the other has compared.
+    message = r"process 1.* has weights 'digest \d', process 0 has 'digest \d'.*make them the same"
+    assert any(re.search(message, str(error)) for error in raised), raised
 
 
 def test_a_second_run_is_refused_while_several_processes_hold_the_folder(small, tmp_path):
