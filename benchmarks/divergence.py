@@ -236,7 +236,7 @@ def main() -> int:
     if args.mesh_worker:
         mesh_worker(args.mesh_worker)
         return 0
-    full = {'questions': 12, 'tokens': 96, 'rows': [4, 8, 32, 72], 'greedy': 32}
+    full = {'questions': 8, 'tokens': 96, 'rows': [4, 8, 32, 72], 'greedy': 32}
     size = {'questions': 4, 'tokens': 32, 'rows': [8], 'greedy': 16} if args.quick else full
     parts = args.parts or (['float32', 'agreement'] if args.quick else PARTS)
     lms = {dtype: load(MODEL, dtype=dtype) for dtype in ('float32', 'bfloat16')}
