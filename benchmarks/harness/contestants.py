@@ -69,8 +69,9 @@ class Contestant:
                 f'{name}: {python} cannot be run ({error.strerror}); see benchmarks/peers/README.md'
             ) from error
         self._answers: queue.Queue[str | None] = queue.Queue()
-        self._threads = [threading.Thread(target=self._listen, daemon=True), threading.Thread(target=self._hear, daemon=True)]
-        for thread in self._threads:
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+        for thread in (self._listening, self._hearing):
             thread.start()
 
     def load(self, limit: float) -> float:
@@ -119,7 +120,7 @@ class Contestant:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for thread in self._threads:
+        for thread in (self._listening, self._hearing):
             thread.join(5)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             with contextlib.suppress(OSError):
@@ -135,6 +136,8 @@ class Contestant:
             raise ContestantError(f'{self.name}: took longer than {limit:.0f} s') from None
         except OSError:
             line = None
+        if line is None:
+            self._hearing.join(5)  # its last words may still be on their way
         return read_answer(self.name, line, self._log)
 
     def _listen(self) -> None:
