@@ -56,7 +56,7 @@ def init_parameters(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     """
     embedding_key, layers_key, norm_key, head_key = jax.random.split(key, 4)
     x_bcd = jnp.zeros((1, 1, config.width), jnp.float32)
-    frame = _frames(config, jnp.zeros((1, 1), jnp.int32), None)[0]
+    frame = _frames(config, jnp.zeros((1, 1), jnp.int32), None, False)[0]
 
     def init_layer(layer_key: jax.Array):
         return Block(config).init(layer_key, x_bcd, frame, None)['params']
@@ -99,7 +99,7 @@ def forward(
     """
     is_token_bc = positions_bc >= 0
     x_bcd = _embed(config, params['embedding'], params.get('embedding_bits'), tokens_bc, is_token_bc)
-    frames = _frames(config, positions_bc, cache)
+    frames = _frames(config, positions_bc, cache, 'packed_head' in params)
     layers = params['layers']
     run = _run_unstacked if isinstance(layers, tuple | list) else _run_scanned
     past = None if cache is None else tuple(map(LayerCache, cache.prompt_k, cache.prompt_v, cache.k, cache.v))
@@ -169,12 +169,15 @@ def _run_scanned(config: ModelConfig, layers, x_bcd, frames, past):
     return x_bcd, _layers(stacked_past, config.num_layers)
 
 
-def _frames(config: ModelConfig, positions_bc: jax.Array, cache: Cache | None) -> tuple[Frame, ...]:
+def _frames(config: ModelConfig, positions_bc: jax.Array, cache: Cache | None, has_kernels: bool) -> tuple[Frame, ...]:
     """Angles, visibility and write places for every kind of layer."""
-    return tuple(_frame(config, window, is_local, positions_bc, cache) for window, is_local in config.layer_kinds)
+    kinds = config.layer_kinds
+    return tuple(_frame(config, window, is_local, positions_bc, cache, has_kernels) for window, is_local in kinds)
 
 
-def _frame(config: ModelConfig, window: int, is_local: bool, positions_bc: jax.Array, cache: Cache | None) -> Frame:
+def _frame(
+    config: ModelConfig, window: int, is_local: bool, positions_bc: jax.Array, cache: Cache | None, has_kernels: bool
+) -> Frame:
     cos_bcr, sin_bcr = map(once, rotary_angles(config, positions_bc, is_local))
 
     def visible(key_positions_bt: jax.Array, exists_bt: jax.Array) -> jax.Array:
@@ -195,7 +198,17 @@ def _frame(config: ModelConfig, window: int, is_local: bool, positions_bc: jax.A
         prompt_bcs = visible(jnp.broadcast_to(places_1s, (cache.num_rows, cache.prompt_room)), places_1s < prompt_b1)
     write_at_bc = cache.length[:, None] + jnp.arange(positions_bc.shape[1], dtype=jnp.int32)[None, :]
     write_at_bc = jnp.where(is_token_bc, write_at_bc, cache.row_room)
-    return Frame(cos_bcr, sin_bcr, own_bct, prompt_bcs, write_at_bc)
+    spans_b5 = None
+    if has_kernels and positions_bc.shape[1] == 1 and can_use_kernel(config, cache):
+        position_b, at_b, prompt_b = positions_bc[:, 0], write_at_bc[:, 0], prompt_b1[:, 0]
+        first_b = jnp.maximum(position_b - window + 1, 0) if window else jnp.zeros_like(position_b)
+        spans_b5 = jnp.stack([at_b, jnp.maximum(first_b - prompt_b, 0), at_b + 1, first_b, prompt_b], axis=1)
+        spans_b5 = jnp.where(is_token_bc, spans_b5, jnp.array([cache.row_room, 0, 0, 0, 0], jnp.int32))
+    return Frame(cos_bcr, sin_bcr, own_bct, prompt_bcs, write_at_bc, spans_b5)
+
+
+def can_use_kernel(config, cache):
+    return config.attention_softcap is None and config.head_width % 32 == 0 and cache.v[0].dtype == jnp.float32
 
 
 def _layers(stacked: Any, count: int) -> tuple[Any, ...]:
@@ -226,7 +239,17 @@ def for_decoding(params: Parameters) -> dict[str, Any]:
     table_vd = params['embedding']
     if table_vd.devices().pop().platform != 'cpu':
         return dict(params)
-    more = {'head_by_width': jnp.transpose(params.get('head', table_vd)) + 0}
+    from jaxreason.kernels.products import pack
+    more = {'packed_head': pack(jnp.transpose(params.get('head', table_vd)))}
+
+    def packed(tree, name=''):
+        if not isinstance(tree, dict):
+            return tree
+        if 'kernel' in tree:
+            rest = {k: v for k, v in tree.items() if k != 'kernel'}
+            return {**rest, 'packed': pack(tree['kernel'], 2 if name == 'o' else 1)}
+        return {k: packed(v, k) for k, v in tree.items()}
+    more['layers'] = tuple(packed(layer) for layer in unstack_layers(params)['layers'])
     if table_vd.dtype == jnp.bfloat16:
         more['embedding_bits'] = jax.lax.bitcast_convert_type(table_vd, jnp.uint16)
     return {**params, **more}
