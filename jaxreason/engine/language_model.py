@@ -74,7 +74,7 @@ class LanguageModel:
     @functools.cached_property
     def params_for_decoding(self) -> Any:
         """The parameters as the decode loop takes them; sessions share them."""
-        return for_decoding(self.params)
+        return for_decoding(self.config, self.params)
 
     def need_tokenizer(self) -> Tokenizer:
         """The tokenizer.

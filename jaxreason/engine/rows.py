@@ -52,11 +52,9 @@ class RowChoice(NamedTuple):
     why: Literal['memory', 'demand', 'most']
 
 
-def resolve_cache_dtype(asked: Literal['auto', 'float32', 'bfloat16'], model: ModelConfig, is_cpu: bool) -> DType:
+def resolve_cache_dtype(asked: Literal['auto', 'float32', 'bfloat16'], model: ModelConfig) -> DType:
     """The dtype of cached keys and values."""
-    if asked != 'auto':
-        return asked
-    return 'float32' if is_cpu else model.matmul_dtype
+    return model.matmul_dtype if asked == 'auto' else asked
 
 
 def slot_rows(rows_per_slot: int, copies: Sequence[int] | None) -> int:
@@ -79,7 +77,7 @@ def memory_of(
     """
     data, split = place.mesh.get('data', 1), place.mesh.get('model', 1)
     rooms = (bucket(longest_prompt, settings.buckets), bucket(settings.max_tokens, settings.buckets))
-    dtype = resolve_cache_dtype(settings.cache_dtype, model, place.is_cpu)
+    dtype = resolve_cache_dtype(settings.cache_dtype, model)
     return Memory(
         parameters=model.num_parameters * _WIDTH[model.parameter_dtype] // split,
         cache=cache_bytes(model, num_rows // rows_per_slot, num_rows, *rooms, dtype) // (data * split),

@@ -47,8 +47,7 @@ class SamplerSettings(Rule):
         buckets: lengths, ascending, that room for prompts and solutions is rounded up to: fewer of them compile less and
             waste more.
         chunk: most decode steps for one call from the host.
-        cache_dtype: of cached keys and values; `auto` is float32 on a CPU, where it is exact and as fast as bfloat16 (SmolLM2
-            in bfloat16, 16 rows: 580 and 590 tokens/s) for twice the memory, and the model's own elsewhere.
+        cache_dtype: of cached keys and values; `auto` is the model's own, so that sampling rounds what teacher forcing rounds.
     """
 
     max_tokens: int = 512
@@ -115,7 +114,7 @@ class Sampler(SamplerSettings):
     @property
     def resolved_cache_dtype(self) -> DType:
         """The dtype of cached keys and values on the devices at hand."""
-        return resolve_cache_dtype(self.cache_dtype, self.lm.config, jax.default_backend() == 'cpu')
+        return resolve_cache_dtype(self.cache_dtype, self.lm.config)
 
     def choose_rows(self, longest_prompt: int, copies: Sequence[int] | None) -> RowChoice:
         """The number of rows for prompts of up to so many tokens; arguments and errors as of `rows.choose_rows`."""

@@ -278,7 +278,7 @@ class DeviceSession:
         positions_1s[0, :fed] = np.arange(fed)
         self.timing.prefilled += room
         dtype = self.sampler.resolved_cache_dtype
-        return _prefill(self._lm.config, self._lm.params, tokens_1s, positions_1s, dtype=dtype)
+        return _prefill(self._lm.config, self._params, tokens_1s, positions_1s, dtype=dtype)
 
     def _set(self, held: _Held, job: Job) -> None:
         """Writes a row's state for the next chunk."""

@@ -1,11 +1,11 @@
 """One new token a row: its key and value written, and attention over its slot's prompt and its own tokens.
 
 Only what is there is read, not the room for it. The rows of a slot are taken together, so that its prompt is read once for all
-of them; scores, softmax and the weighted sum of a group of rows stay in a core's cache. Sums over keys run in the order of the
+of them; scores, softmax and weighted sums of a group of rows stay in a core's cache. Sums over keys run in the order of the
 keys: neither neighbours nor room change a bit.
 
 Legend as in `models.layers`: `b` rows, `n` query heads, `g` key/value heads, `h` head width, `t` room of a row, `q` slots, `s` room
-of a prompt.
+of a prompt; and `m` query heads a key/value head.
 """
 
 import jax
@@ -18,23 +18,33 @@ from jaxreason.kernels.machine import (
     LANES,
     MOST_ROWS,
     allocate,
+    divide_bfloat16,
+    divide_float32,
     exponentiate,
+    fetch_line,
     free,
     largest,
     load_float,
+    load_half,
     load_int,
+    load_word,
+    multiply_bfloat16,
     multiply_float32,
     store_float,
+    store_half,
+    store_int,
+    store_word,
 )
 
 _ROWS = 8  # of a slot, taken together
-_SPANS = 5  # numbers a row in `spans`
 _MASKED = -1e30
+_LINE = 64
 
-
-def can_attend(head_width: int, cache_dtype: jnp.dtype) -> bool:
-    """Whether the kernel takes such a cache."""
-    return head_width % COLUMNS == 0 and cache_dtype == jnp.float32
+# Operands.
+_Q, _NEW_K, _NEW_V, _K, _V, _PROMPT_K, _PROMPT_V, _SPANS = range(8)
+# Bytes of a row's span, and where its numbers are.
+_SPAN = 20
+_WRITE, _OWN_FIRST, _OWN_LAST, _PROMPT_FIRST, _PROMPT_LAST = range(0, _SPAN, 4)
 
 
 def attend(
@@ -50,21 +60,24 @@ def attend(
     """Appends a token to every row and attends to what each row sees.
 
     Args:
-        q_bnh: queries, scaled, float32; as all others but `spans_b5`.
-        new_k_bgh: keys to append.
+        q_bnh: queries, scaled, float32.
+        new_k_bgh: keys to append, any float dtype.
         new_v_bgh: values to append.
-        k_bght: the rows' keys, written in place; rooms are multiples of 32.
-        v_bgth: the rows' values, written in place.
+        k_bght: the rows' keys, float32 or bfloat16, written in place.
+        v_bgth: the rows' values, written in place; as all that follow in the dtype of the keys.
         prompt_k_qghs: keys of the slots; row i belongs to slot i // (b / q).
         prompt_v_qgsh: values of the slots.
         spans_b5: int32: where to write (at the room or beyond: nowhere), first own token seen, end of them, first prompt token
             seen, end of them. A row that sees nothing gets zeros.
 
     Returns:
-        float32 [b, n, h], the keys, the values.
+        [b, n, h] in the dtype of the keys, the keys, the values. The width of a head and both rooms are multiples of 32.
     """
-    like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q_bnh, k_bght, v_bgth)]
-    call = jax.ffi.ffi_call(_ATTEND, like, input_output_aliases={3: 1, 4: 2})
+    assert all(size % COLUMNS == 0 for size in (q_bnh.shape[2], k_bght.shape[3], prompt_k_qghs.shape[3])), 'whole blocks'
+    new_k_bgh, new_v_bgh = new_k_bgh.astype(k_bght.dtype), new_v_bgh.astype(k_bght.dtype)
+    like = [jax.ShapeDtypeStruct(x.shape, k_bght.dtype) for x in (q_bnh, k_bght, v_bgth)]
+    name = _BFLOAT16 if k_bght.dtype == jnp.bfloat16 else _FLOAT32
+    call = jax.ffi.ffi_call(name, like, input_output_aliases={_K: 1, _V: 2})
     out_bnh, k_bght, v_bgth = call(q_bnh, new_k_bgh, new_v_bgh, k_bght, v_bgth, prompt_k_qghs, prompt_v_qgsh, spans_b5)
     return out_bnh, k_bght, v_bgth
 
@@ -72,36 +85,12 @@ def attend(
 @njit(**OPTIONS)
 def _groups(frame):
     """Groups of rows in a slot."""
-    return (input_size(frame, 0, 0) // input_size(frame, 5, 0) + _ROWS - 1) // _ROWS
+    return (input_size(frame, _Q, 0) // input_size(frame, _PROMPT_K, 0) + _ROWS - 1) // _ROWS
 
 
 @njit(**OPTIONS)
 def _count(frame):
-    return input_size(frame, 5, 0) * input_size(frame, 3, 1) * _groups(frame)
-
-
-@njit(**OPTIONS)
-def _multiply(num_rows, x, x_stride, w, w_stride, out, out_stride, depth, adds):
-    """`multiply_float32` for any number of rows."""
-    for row in range(0, num_rows, MOST_ROWS):
-        rows = min(MOST_ROWS, num_rows - row)
-        multiply_float32(rows, x + row * x_stride, x_stride, w, w_stride, out + row * out_stride, out_stride, depth, adds)
-
-
-@njit(**OPTIONS)
-def _score(num_rows, queries, h, keys, room, scores, stride, first, last):
-    """Scores of keys in [first, last), and of those that fill up a block."""
-    for key in range(first // COLUMNS * COLUMNS, last, COLUMNS):
-        _multiply(num_rows, queries, 4 * h, keys + 4 * key, 4 * room, scores + 4 * key, stride, h, 0)
-
-
-@njit(**OPTIONS)
-def _mask(scores, first, last, start, end):
-    """Hides the scores of [first, last) outside [start, end); both are within it."""
-    for key in range(first, start):
-        store_float(scores + 4 * key, _MASKED)
-    for key in range(end, last):
-        store_float(scores + 4 * key, _MASKED)
+    return input_size(frame, _PROMPT_K, 0) * input_size(frame, _K, 1) * _groups(frame)
 
 
 @njit(**OPTIONS)
@@ -113,126 +102,169 @@ def _whole(first, last):
 
 
 @njit(**OPTIONS)
-def _append(frame, row, g, head, at):
-    h, t = input_size(frame, 3, 2), input_size(frame, 3, 3)
-    if at >= t:
-        return
-    new_k, new_v = input_at(frame, 1) + 4 * h * (row * g + head), input_at(frame, 2) + 4 * h * (row * g + head)
-    k, v = input_at(frame, 3) + 4 * h * t * (row * g + head), input_at(frame, 4) + 4 * h * t * (row * g + head)
-    for channel in range(h):
-        store_float(k + 4 * (channel * t + at), load_float(new_k + 4 * channel))
-        store_float(v + 4 * (at * h + channel), load_float(new_v + 4 * channel))
+def _mask(scores, first, last, start, end):
+    """Hides the scores of [first, last) outside [start, end)."""
+    if end <= start:
+        start = end = last
+    for key in range(first, start):
+        store_float(scores + 4 * key, _MASKED)
+    for key in range(end, last):
+        store_float(scores + 4 * key, _MASKED)
 
 
 @njit(**OPTIONS)
-def _work(frame, item):
-    b, n, h = input_size(frame, 0, 0), input_size(frame, 0, 1), input_size(frame, 0, 2)
-    g, t = input_size(frame, 3, 1), input_size(frame, 3, 3)
-    slots, s = input_size(frame, 5, 0), input_size(frame, 5, 3)
-    m, r, groups = n // g, b // slots, _groups(frame)
-    group, head, slot = item % groups, item // groups % g, item // groups // g
-    first_row = slot * r + group * _ROWS
-    num_rows = min(_ROWS, (slot + 1) * r - first_row)
-    spans = input_at(frame, 7)
+def _softmax(span, shared, own, shared_first, shared_last):
+    """Weights of one query's keys in place of its scores, before normalisation; their sum."""
+    own_first, own_last = load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST)
+    first, last = _whole(own_first, own_last)
+    _mask(shared, shared_first, shared_last, load_int(span + _PROMPT_FIRST), load_int(span + _PROMPT_LAST))
+    _mask(own, first, last, own_first, own_last)
+    shared, num_shared = shared + 4 * shared_first, (shared_last - shared_first) // LANES
+    own, num_own = own + 4 * first, (last - first) // LANES
+    peak = largest(own, num_own, largest(shared, num_shared, 0.5 * _MASKED))
+    return exponentiate(shared, num_shared, peak) + exponentiate(own, num_own, peak)
 
-    # Prompt tokens that any of the rows sees, and rows that see any token.
-    shared_first, shared_last, num_seeing = s, 0, 0
-    for row in range(first_row, first_row + num_rows):
-        mine = spans + 4 * _SPANS * row
-        _append(frame, row, g, head, load_int(mine))
-        if load_int(mine + 12) < load_int(mine + 16):
-            shared_first = min(shared_first, load_int(mine + 12))
-            shared_last = max(shared_last, load_int(mine + 16))
-        if load_int(mine + 4) < load_int(mine + 8) or load_int(mine + 12) < load_int(mine + 16):
-            num_seeing += 1
-    shared_first, shared_last = _whole(shared_first, shared_last)
 
-    width = s + t
-    num_queries, stride = num_seeing * m, 4 * width
-    memory = allocate(4 * num_rows * m * (2 * h + width + 1) + 64)
-    queries, sums = memory, memory + 4 * num_rows * m * h
-    scores = sums + 4 * num_rows * m * h
-    totals = scores + num_rows * m * stride
+def _work(multiply_block, copy_element, divide, size):
+    """The work on some rows of a slot and one key/value head, whose elements have `size` bytes."""
 
-    at = 0
-    for row in range(first_row, first_row + num_rows):
-        mine = spans + 4 * _SPANS * row
-        q = input_at(frame, 0) + 4 * h * (row * n + head * m)
-        if load_int(mine + 4) < load_int(mine + 8) or load_int(mine + 12) < load_int(mine + 16):
-            for channel in range(m * h):
-                store_float(queries + 4 * (at * m * h + channel), load_float(q + 4 * channel))
-            at += 1
+    @njit(**OPTIONS)
+    def append(new_k, new_v, k, v, h, t):
+        """Writes a key down its column, a value along its line."""
+        for channel in range(h):
+            copy_element(new_k + size * channel, k + size * channel * t)
+            copy_element(new_v + size * channel, v + size * channel)
 
-    prompt_k = input_at(frame, 5) + 4 * h * s * (slot * g + head)
-    prompt_v = input_at(frame, 6) + 4 * h * s * (slot * g + head)
-    _score(num_queries, queries, h, prompt_k, s, scores, stride, shared_first, shared_last)
-    at = 0
-    for row in range(first_row, first_row + num_rows):
-        mine = spans + 4 * _SPANS * row
-        own_first, own_last = load_int(mine + 4), load_int(mine + 8)
-        prompt_first, prompt_last = load_int(mine + 12), load_int(mine + 16)
-        if own_first >= own_last and prompt_first >= prompt_last:
-            continue
-        k = input_at(frame, 3) + 4 * h * t * (row * g + head)
-        own = scores + at * m * stride + 4 * s
-        _score(m, queries + 4 * at * m * h, h, k, t, own, stride, own_first, own_last)
-        first, last = _whole(own_first, own_last)
-        for query in range(at * m, at * m + m):
-            shared, own = scores + query * stride, scores + query * stride + 4 * s
-            if prompt_first >= prompt_last:
-                prompt_first = prompt_last = shared_first
-            _mask(shared, shared_first, shared_last, prompt_first, prompt_last)
-            _mask(own, first, last, own_first, own_last)
-            num_shared, num_own = (shared_last - shared_first) // LANES, (last - first) // LANES
-            peak = largest(shared + 4 * shared_first, num_shared, 0.5 * _MASKED)
-            peak = largest(own + 4 * first, num_own, peak)
-            total = exponentiate(shared + 4 * shared_first, num_shared, peak) + exponentiate(own + 4 * first, num_own, peak)
-            store_float(totals + 4 * query, total)
-        at += 1
+    @njit(**OPTIONS)
+    def fetch_own(k, v, h, t, first, last):
+        """Asks for a row's keys and values."""
+        for channel in range(h):
+            for at in range(k + size * first, k + size * last, _LINE):
+                fetch_line(at)
+            k += size * t
+        for at in range(v + size * h * first, v + size * h * last, _LINE):
+            fetch_line(at)
 
-    has_shared = shared_last > shared_first
-    for channel in range(0, h, COLUMNS):
-        if has_shared:
-            _multiply(
-                num_queries,
-                scores + 4 * shared_first,
-                stride,
-                prompt_v + 4 * (shared_first * h + channel),
-                4 * h,
-                sums + 4 * channel,
-                4 * h,
-                shared_last - shared_first,
-                0,
-            )
-    at = 0
-    for row in range(first_row, first_row + num_rows):
-        mine = spans + 4 * _SPANS * row
-        own_first, own_last = load_int(mine + 4), load_int(mine + 8)
-        out = output_at(frame, 0) + 4 * h * (row * n + head * m)
-        if own_first >= own_last and load_int(mine + 12) >= load_int(mine + 16):
-            for channel in range(m * h):
-                store_float(out + 4 * channel, 0.0)
-            continue
-        v = input_at(frame, 4) + 4 * h * t * (row * g + head)
-        if own_first < own_last:
-            for channel in range(0, h, COLUMNS):
-                _multiply(
-                    m,
-                    scores + at * m * stride + 4 * (s + own_first),
+    @njit(**OPTIONS)
+    def score(num_rows, queries, h, keys, room, scores, stride, first, last):
+        """Scores of keys in [first, last), and of those that fill up a block."""
+        for key in range(first // COLUMNS * COLUMNS, last, COLUMNS):
+            for row in range(0, num_rows, MOST_ROWS):
+                multiply_block(
+                    min(MOST_ROWS, num_rows - row),
+                    queries + 4 * h * row,
+                    4 * h,
+                    keys + size * key,
+                    size * room,
+                    scores + row * stride + 4 * key,
                     stride,
-                    v + 4 * (own_first * h + channel),
-                    4 * h,
-                    sums + 4 * (at * m * h + channel),
-                    4 * h,
-                    own_last - own_first,
-                    1 if has_shared else 0,
+                    h,
+                    0,
                 )
-        for query in range(m):
-            total = load_float(totals + 4 * (at * m + query))
-            for channel in range(query * h, query * h + h):
-                store_float(out + 4 * channel, load_float(sums + 4 * (at * m * h + channel)) / total)
-        at += 1
-    free(memory)
+
+    @njit(**OPTIONS)
+    def mix(num_rows, weights, stride, values, h, sums, first, last, adds):
+        """Weighted sums of the values in [first, last)."""
+        for channel in range(0, h, COLUMNS):
+            for row in range(0, num_rows, MOST_ROWS):
+                multiply_block(
+                    min(MOST_ROWS, num_rows - row),
+                    weights + row * stride + 4 * first,
+                    stride,
+                    values + size * (h * first + channel),
+                    size * h,
+                    sums + 4 * (h * row + channel),
+                    4 * h,
+                    last - first,
+                    adds,
+                )
+
+    @njit(**OPTIONS)
+    def work(frame, item):
+        n, h = input_size(frame, _Q, 1), input_size(frame, _Q, 2)
+        heads, t = input_size(frame, _K, 1), input_size(frame, _K, 3)
+        slots, s = input_size(frame, _PROMPT_K, 0), input_size(frame, _PROMPT_K, 3)
+        m, r, groups = n // heads, input_size(frame, _Q, 0) // slots, _groups(frame)
+        head, slot, first_row = item // groups % heads, item // groups // heads, item % groups * _ROWS
+        num_rows, stride = min(_ROWS, r - first_row), 4 * (s + t)
+        # From here on addresses of this head; a step from row to row each.
+        first = slot * r + first_row
+        given, q_step = input_at(frame, _Q) + 4 * h * m * head, 4 * h * n
+        out, out_step = output_at(frame, 0) + size * h * m * head, size * h * n
+        new_k, new_v, new_step = input_at(frame, _NEW_K) + size * h * head, input_at(frame, _NEW_V) + size * h * head, size * h * heads
+        k, v, step = input_at(frame, _K) + size * h * t * head, input_at(frame, _V) + size * h * t * head, size * h * t * heads
+        prompt = size * h * s * (slot * heads + head)
+        prompt_k, prompt_v, spans = input_at(frame, _PROMPT_K) + prompt, input_at(frame, _PROMPT_V) + prompt, input_at(frame, _SPANS)
+
+        rows = allocate(8 * num_rows + 4 * num_rows * m * 2 * h + num_rows * m * stride + 4 * num_rows * m)
+        queries = rows + 8 * num_rows
+        sums = queries + 4 * num_rows * m * h
+        totals = sums + 4 * num_rows * m * h
+        scores = totals + 4 * num_rows * m
+
+        # Rows that see any token, their queries, and the prompt tokens that any of them sees.
+        num_seeing, shared_first, shared_last = 0, s, 0
+        for row in range(first, first + num_rows):
+            span = spans + _SPAN * row
+            has_prompt = load_int(span + _PROMPT_FIRST) < load_int(span + _PROMPT_LAST)
+            if has_prompt:
+                shared_first = min(shared_first, load_int(span + _PROMPT_FIRST))
+                shared_last = max(shared_last, load_int(span + _PROMPT_LAST))
+            if has_prompt or load_int(span + _OWN_FIRST) < load_int(span + _OWN_LAST):
+                divide_float32(given + q_step * row, queries + 4 * h * m * num_seeing, h * m // LANES, 1.0)
+                store_word(rows + 8 * num_seeing, row)
+                num_seeing += 1
+            else:
+                for channel in range(h * m):
+                    store_half(out + out_step * row + size * channel, 0)
+                    store_half(out + out_step * row + size * channel + size - 2, 0)
+        shared_first, shared_last = _whole(shared_first, shared_last)
+        has_shared = 1 if shared_first < shared_last else 0
+
+        score(num_seeing * m, queries, h, prompt_k, s, scores, stride, shared_first, shared_last)
+        for seeing in range(-2, num_seeing):  # fetched two rows ahead, appended to one row ahead: nobody waits for memory
+            if 0 <= seeing + 2 < num_seeing:
+                row = load_word(rows + 8 * (seeing + 2))
+                span = spans + _SPAN * row
+                fetch_own(k + step * row, v + step * row, h, t, load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST))
+            if 0 <= seeing + 1 < num_seeing:
+                row = load_word(rows + 8 * (seeing + 1))
+                at = load_int(spans + _SPAN * row + _WRITE)
+                if at < t:
+                    append(new_k + new_step * row, new_v + new_step * row, k + step * row + size * at, v + step * row + size * h * at, h, t)
+            if seeing >= 0:
+                row, mine = load_word(rows + 8 * seeing), scores + seeing * m * stride
+                span = spans + _SPAN * row
+                score(m, queries + 4 * h * m * seeing, h, k + step * row, t, mine + 4 * s, stride, load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST))
+                for query in range(m):
+                    shared = mine + query * stride
+                    total = _softmax(span, shared, shared + 4 * s, shared_first, shared_last)
+                    store_float(totals + 4 * (m * seeing + query), total)
+
+        if has_shared:
+            mix(num_seeing * m, scores, stride, prompt_v, h, sums, shared_first, shared_last, 0)
+        for seeing in range(num_seeing):
+            row, mine = load_word(rows + 8 * seeing), sums + 4 * h * m * seeing
+            own_first, own_last = load_int(spans + _SPAN * row + _OWN_FIRST), load_int(spans + _SPAN * row + _OWN_LAST)
+            if own_first < own_last:
+                mix(m, scores + seeing * m * stride + 4 * s, stride, v + step * row, h, mine, own_first, own_last, has_shared)
+            for query in range(m):
+                total = load_float(totals + 4 * (m * seeing + query))
+                divide(mine + 4 * h * query, out + out_step * row + size * h * query, h // LANES, total)
+        free(rows)
+
+    return work
 
 
-_ATTEND = kernel('jaxreason_attend', _count, _work)
+@njit(**OPTIONS)
+def _copy_float(source, target):
+    store_int(target, load_int(source))
+
+
+@njit(**OPTIONS)
+def _copy_half(source, target):
+    store_half(target, load_half(source))
+
+
+_FLOAT32 = kernel('jaxreason_attend_float32', _count, _work(multiply_float32, _copy_float, divide_float32, 4))
+_BFLOAT16 = kernel('jaxreason_attend_bfloat16', _count, _work(multiply_bfloat16, _copy_half, divide_bfloat16, 2))

@@ -21,6 +21,7 @@ _AHEAD = 8192  # bytes of weights fetched ahead; from memory 1.4 times slower wi
 
 _I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _VECTOR, _WORDS = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+_ZERO = ir.Constant(_VECTOR, [0.0] * LANES)
 
 
 class _BFloat(ir.Type):
@@ -169,6 +170,44 @@ def call_address(typingctx, function, argument):
     return types.int64(types.int64, types.int64), generate
 
 
+def _fetch(builder, address):
+    kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, 'llvm.prefetch.p0')
+    builder.call(fetch, [_at(builder, address, _I8), _I32(0), _I32(3), _I32(1)])
+
+
+@intrinsic
+def fetch_line(typingctx, address):
+    """Asks for the cache line of an address, and goes on."""
+
+    def generate(context, builder, signature, arguments):
+        _fetch(builder, arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@intrinsic
+def load_half(typingctx, address):
+    """The two bytes at an address."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.zext(_load(builder, arguments[0], _I16, 2), _I64)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def store_half(typingctx, address, value):
+    """Writes two bytes."""
+
+    def generate(context, builder, signature, arguments):
+        builder.store(builder.trunc(arguments[1], _I16), _at(builder, arguments[0], _I16), align=2)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
 def _splat(builder, scalar, count):
     kind = ir.VectorType(scalar.type, count)
     nothing = ir.Constant(kind, ir.Undefined)
@@ -208,8 +247,25 @@ def _bfloat16_step(builder, sums, x, weights):
     return added
 
 
-def _block(step, ahead):
-    """An intrinsic that multiplies up to `MOST_ROWS` rows with two vectors of columns."""
+def _vector(builder, address):
+    return _load(builder, address, _VECTOR, 4)
+
+
+def _widened_vector(builder, address):
+    """16 bfloat16 as float32."""
+    words = builder.zext(_load(builder, address, ir.VectorType(_I16, LANES), 2), _WORDS)
+    return builder.bitcast(builder.shl(words, ir.Constant(_WORDS, [16] * LANES)), _VECTOR)
+
+
+def _block(step, load=_vector, vector_bytes=4 * LANES, ahead=0):
+    """An intrinsic that multiplies up to `MOST_ROWS` rows with two vectors of columns.
+
+    Args:
+        step: adds what one word of the depth brings.
+        load: reads a vector of weights.
+        vector_bytes: of weights in memory.
+        ahead: bytes that weights are fetched ahead.
+    """
 
     @intrinsic
     def block(typingctx, num_rows, x, x_stride, w, w_stride, out, out_stride, depth, adds):
@@ -234,7 +290,7 @@ def _block(step, ahead):
                 case = builder.append_basic_block(f'rows{rows}')
                 choice.add_case(_I64(rows), case)
                 builder.position_at_end(case)
-                _rows(builder, step, ahead, rows, *arguments[1:])
+                _rows(builder, (step, load, vector_bytes, ahead), rows, *arguments[1:])
                 builder.branch(done)
             builder.position_at_end(done)
             return context.get_dummy_value()
@@ -244,8 +300,10 @@ def _block(step, ahead):
     return block
 
 
-def _rows(builder, step, ahead, rows, x, x_stride, w, w_stride, out, out_stride, depth, adds):
+def _rows(builder, kind, rows, x, x_stride, w, w_stride, out, out_stride, depth, adds):
+    step, load, vector_bytes, ahead = kind
     columns = range(0, 4 * COLUMNS, 4 * LANES)
+    weight_columns = range(0, vector_bytes * COLUMNS // LANES, vector_bytes)
     inputs = [builder.add(x, builder.mul(x_stride, _I64(row))) for row in range(rows)]
     outputs = [
         [builder.add(builder.add(out, builder.mul(out_stride, _I64(row))), _I64(column)) for column in columns]
@@ -260,19 +318,16 @@ def _rows(builder, step, ahead, rows, x, x_stride, w, w_stride, out, out_stride,
     builder.branch(start)
 
     builder.position_at_end(start)
-    zero = ir.Constant(_VECTOR, [0.0] * LANES)
-    first = [[_phi(builder, _VECTOR, (zero, fresh), (total, going_on)) for total in row] for row in held]
+    first = [[_phi(builder, _VECTOR, (_ZERO, fresh), (total, going_on)) for total in row] for row in held]
     builder.branch(loop)
 
     builder.position_at_end(loop)
     k, at = _phi(builder, _I64, (_I64(0), start)), _phi(builder, _I64, (w, start))
     sums = [[_phi(builder, _VECTOR, (total, start)) for total in row] for row in first]
     if ahead:
-        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
-        fetch = cgutils.get_or_insert_function(builder.module, kind, 'llvm.prefetch.p0')
-        for column in columns:
-            builder.call(fetch, [_at(builder, builder.add(at, _I64(ahead + column)), _I8), _I32(0), _I32(3), _I32(1)])
-    weights = [_load(builder, builder.add(at, _I64(column)), _VECTOR, 4) for column in columns]
+        for column in weight_columns:
+            _fetch(builder, builder.add(at, _I64(ahead + column)))
+    weights = [load(builder, builder.add(at, _I64(column))) for column in weight_columns]
     offset = builder.mul(k, _I64(4))
     added = [step(builder, row, builder.add(given, offset), weights) for row, given in zip(sums, inputs, strict=True)]
     for row, new in zip(sums, added, strict=True):
@@ -296,9 +351,10 @@ def _phi(builder, kind, *incoming):
     return phi
 
 
-multiply_float32 = _block(_float32_step, 0)
-multiply_packed_float32 = _block(_float32_step, _AHEAD)
-multiply_packed_bfloat16 = _block(_bfloat16_step, _AHEAD)
+multiply_float32 = _block(_float32_step)
+multiply_bfloat16 = _block(_float32_step, _widened_vector, 2 * LANES)  # bfloat16 weights only
+multiply_packed_float32 = _block(_float32_step, ahead=_AHEAD)
+multiply_packed_bfloat16 = _block(_bfloat16_step, ahead=_AHEAD)
 
 
 def _reduce(builder, operation, vector):
@@ -339,17 +395,31 @@ def largest(typingctx, address, num_vectors, least):
             return builder.select(builder.fcmp_ordered('>', x, y), x, y)
 
         initial = _splat(builder, least, LANES)
-        tops = _over_vectors(builder, address, num_vectors, initial, lambda at, top: greater(_load(builder, at, _VECTOR, 4), top))
+        tops = _over_vectors(builder, address, num_vectors, initial, lambda at, top: greater(_vector(builder, at), top))
         return _reduce(builder, greater, tops)
 
     return types.float32(types.int64, types.int64, types.float32), generate
 
 
 @intrinsic
+def sum_of_squares(typingctx, address, num_vectors):
+    """Of whole vectors of float32; their lanes are summed apart, then by halves."""
+
+    def generate(context, builder, signature, arguments):
+        def add(at, total):
+            x = _vector(builder, at)
+            return _fma(builder, x, x, total)
+
+        return _reduce(builder, builder.fadd, _over_vectors(builder, *arguments, _ZERO, add))
+
+    return types.float32(types.int64, types.int64), generate
+
+
+@intrinsic
 def exponentiate(typingctx, address, num_vectors, offset):
     """Replaces whole vectors of float32 by exp(x - offset), and sums them; their lanes are summed apart, then by halves.
 
-    Relative error up to 1.2e-7 for arguments in (-87, 0]; below, 0.
+    Relative error up to 1.2e-7 for differences in (-87, 0]; below, 0.
     """
 
     def generate(context, builder, signature, arguments):
@@ -357,11 +427,11 @@ def exponentiate(typingctx, address, num_vectors, offset):
         offset = _splat(builder, offset, LANES)
 
         def replace(at, total):
-            y = _exp(builder, builder.fsub(_load(builder, at, _VECTOR, 4), offset))
+            y = _exp(builder, builder.fsub(_vector(builder, at), offset))
             builder.store(y, _at(builder, at, _VECTOR), align=4)
             return builder.fadd(total, y)
 
-        totals = _over_vectors(builder, address, num_vectors, ir.Constant(_VECTOR, [0.0] * LANES), replace)
+        totals = _over_vectors(builder, address, num_vectors, _ZERO, replace)
         return _reduce(builder, builder.fadd, totals)
 
     return types.float32(types.int64, types.int64, types.float32), generate
@@ -386,4 +456,80 @@ def _exp(builder, x):
     whole = call('llvm.fptosi.sat.v16i32.v16f32', ir.FunctionType(_WORDS, [_VECTOR]), n)
     bits = builder.shl(builder.add(whole, ir.Constant(_WORDS, [127] * LANES)), ir.Constant(_WORDS, [23] * LANES))
     y = builder.fmul(y, builder.bitcast(bits, _VECTOR))
-    return builder.select(builder.fcmp_ordered('<', x, constant(-87.0)), constant(0.0), y)
+    y = builder.select(builder.fcmp_ordered('>', x, constant(88.0)), constant(float('inf')), y)
+    return builder.select(builder.fcmp_ordered('<', x, constant(-87.0)), _ZERO, y)
+
+
+def _put_float32(builder, values, address):
+    builder.store(values, _at(builder, address, _VECTOR), align=4)
+
+
+def _put_bfloat16(builder, values, address):
+    kind = ir.VectorType(_BFloat(), LANES)
+    builder.store(builder.fptrunc(values, kind), _at(builder, address, kind), align=2)
+
+
+def _writers(put, vector_bytes):
+    """Intrinsics that write whole vectors to rows of a dtype: (divided, normed, gated)."""
+
+    def over(builder, source, target, num_vectors, values):
+        """Writes `values(at, offset)` of each vector; `at` in the source, `offset` in bytes of float32."""
+
+        def write(at, nothing):
+            offset = builder.sub(at, source)
+            place = offset if vector_bytes == 4 * LANES else builder.lshr(offset, _I64(1))
+            put(builder, values(at, offset), builder.add(target, place))
+            return nothing
+
+        _over_vectors(builder, source, num_vectors, _ZERO, write)
+
+    @intrinsic
+    def divided(typingctx, source, target, num_vectors, divisor):
+        """x / divisor."""
+
+        def generate(context, builder, signature, arguments):
+            divisor = _splat(builder, arguments[3], LANES)
+            over(builder, *arguments[:3], lambda at, offset: builder.fdiv(_vector(builder, at), divisor))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64, types.float32), generate
+
+    @intrinsic
+    def normed(typingctx, source, target, num_vectors, scales, factor):
+        """x factor scale, with a scale a channel."""
+
+        def generate(context, builder, signature, arguments):
+            scales, factor = arguments[3], _splat(builder, arguments[4], LANES)
+
+            def values(at, offset):
+                scale = _vector(builder, builder.add(scales, offset))
+                return builder.fmul(builder.fmul(_vector(builder, at), factor), scale)
+
+            over(builder, *arguments[:3], values)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64, types.int64, types.float32), generate
+
+    @intrinsic
+    def gated(typingctx, gates, target, num_vectors, values):
+        """silu(gate) value."""
+
+        def generate(context, builder, signature, arguments):
+            others, one = arguments[3], ir.Constant(_VECTOR, [1.0] * LANES)
+
+            def silu(at, offset):
+                gate = _vector(builder, at)
+                weight = _exp(builder, builder.fneg(gate))
+                value = _vector(builder, builder.add(others, offset))
+                return builder.fmul(builder.fdiv(gate, builder.fadd(one, weight)), value)
+
+            over(builder, *arguments[:3], silu)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 4), generate
+
+    return divided, normed, gated
+
+
+divide_float32, norm_float32, gate_float32 = _writers(_put_float32, 4 * LANES)
+divide_bfloat16, norm_bfloat16, gate_bfloat16 = _writers(_put_bfloat16, 2 * LANES)

@@ -5,15 +5,23 @@ bfloat16 two terms of the depth are neighbours: one instruction multiplies both 
 the order of the depth, alone: how many rows there are changes no bit.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 from numba import njit
 
 from jaxreason.kernels.calls import OPTIONS, input_at, input_size, kernel, output_at, output_size
-from jaxreason.kernels.machine import COLUMNS, MOST_ROWS, multiply_packed_bfloat16, multiply_packed_float32
+from jaxreason.kernels.machine import (
+    COLUMNS,
+    LANES,
+    MOST_ROWS,
+    allocate,
+    free,
+    gate_bfloat16,
+    gate_float32,
+    multiply_packed_bfloat16,
+    multiply_packed_float32,
+)
 
 _BLOCK_BYTES = 4 * COLUMNS  # of one word of the depth, weights and sums alike
 _BLOCKS_AN_ITEM = 4
@@ -24,50 +32,73 @@ class Packed:
     """Weights of a product in the order that its kernel reads them."""
 
     blocks: jax.Array  # [ceil(columns / 32), depth, 32] float32, or [.., depth / 2, 32, 2] bfloat16
-    shape: tuple[int, ...] = struct.field(pytree_node=False)  # of the columns
+    columns: int = struct.field(pytree_node=False)
 
 
-def pack(w: jax.Array, axes: int = 1) -> Packed | None:
-    """Lays weights out for `multiply`.
+def pack(w: jax.Array) -> Packed | None:
+    """Lays weights [depth, columns] out for `multiply`.
 
     Args:
-        w: float32 or bfloat16, the first `axes` dimensions are contracted.
-        axes: how many.
+        w: float32 or bfloat16.
 
     Returns:
         The packed weights, or None where no kernel takes them: another dtype, or an odd depth in bfloat16.
     """
-    depth, shape = math.prod(w.shape[:axes]), w.shape[axes:]
-    words = {jnp.dtype('float32'): 1, jnp.dtype('bfloat16'): 2}.get(w.dtype)
-    if words is None or depth % words:
+    depth, columns = w.shape
+    terms = {jnp.dtype('float32'): 1, jnp.dtype('bfloat16'): 2}.get(w.dtype)
+    if terms is None or depth % terms:
         return None
-    w = w.reshape(depth, -1)
-    w = jnp.pad(w, ((0, 0), (0, -w.shape[1] % COLUMNS)))
-    if words == 1:
-        return Packed(jnp.moveaxis(w.reshape(depth, -1, COLUMNS), 1, 0), shape)
-    return Packed(jnp.transpose(w.reshape(depth // 2, 2, -1, COLUMNS), (2, 0, 3, 1)), shape)
+    w = jnp.pad(w, ((0, 0), (0, -columns % COLUMNS)))
+    if terms == 1:
+        return Packed(jnp.moveaxis(w.reshape(depth, -1, COLUMNS), 1, 0), columns)
+    return Packed(jnp.transpose(w.reshape(depth // 2, 2, -1, COLUMNS), (2, 0, 3, 1)), columns)
 
 
-def multiply(x: jax.Array, w: Packed, axes: int = 1) -> jax.Array:
-    """Contracts the last `axes` dimensions of `x` with packed weights.
+def pack_pair(gate: jax.Array, up: jax.Array) -> Packed | None:
+    """Lays the weights of a gate and of what it gates, both [depth, columns], out for `multiply_gated`: blocks in turn."""
+    if gate.shape[1] % COLUMNS:
+        return None
+    pair = jnp.stack([w.reshape(w.shape[0], -1, COLUMNS) for w in (gate, up)], axis=2)
+    return pack(pair.reshape(gate.shape[0], -1))
+
+
+def multiply(x: jax.Array, w: Packed, onto: jax.Array | None = None) -> jax.Array:
+    """Multiplies rows with packed weights.
 
     Args:
-        x: any float dtype; rounded to that of the weights.
+        x: [rows, depth], any float dtype; rounded to that of the weights.
         w: of `pack`.
-        axes: number of dimensions contracted.
+        onto: float32 [rows, columns], what the product is added to.
 
     Returns:
-        float32, the remaining dimensions of `x`, then the columns' shape.
+        float32 [rows, columns].
     """
-    outer = x.shape[: x.ndim - axes]
-    x = x.reshape(math.prod(outer), -1).astype(w.blocks.dtype)
-    call = jax.ffi.ffi_call(
-        _BFLOAT16 if w.blocks.dtype == jnp.bfloat16 else _FLOAT32,
-        jax.ShapeDtypeStruct((x.shape[0], w.blocks.shape[0] * COLUMNS), jnp.float32),
-    )
-    out = call(x, w.blocks)
-    columns = math.prod(w.shape)
-    return (out if out.shape[1] == columns else out[:, :columns]).reshape(*outer, *w.shape)
+    x = x.astype(w.blocks.dtype)
+    columns, padded = w.columns, w.blocks.shape[0] * COLUMNS
+    is_half = w.blocks.dtype == jnp.bfloat16
+    out = jax.ShapeDtypeStruct((x.shape[0], padded), jnp.float32)
+    if onto is None:
+        product = jax.ffi.ffi_call(_MULTIPLY_BFLOAT16 if is_half else _MULTIPLY_FLOAT32, out)(x, w.blocks)
+    else:
+        onto = jnp.pad(onto, ((0, 0), (0, padded - columns)))
+        name = _ADD_BFLOAT16 if is_half else _ADD_FLOAT32
+        product = jax.ffi.ffi_call(name, out, input_output_aliases={2: 0})(x, w.blocks, onto)
+    return product if columns == padded else product[:, :columns]
+
+
+def multiply_gated(x: jax.Array, w: Packed) -> jax.Array:
+    """silu(x gate) * (x up).
+
+    Args:
+        x: [rows, depth], any float dtype; rounded to that of the weights.
+        w: of `pack_pair`.
+
+    Returns:
+        [rows, columns of the gate] in the dtype of the weights.
+    """
+    out = jax.ShapeDtypeStruct((x.shape[0], w.columns // 2), w.blocks.dtype)
+    name = _GATED_BFLOAT16 if w.blocks.dtype == jnp.bfloat16 else _GATED_FLOAT32
+    return jax.ffi.ffi_call(name, out)(x.astype(w.blocks.dtype), w.blocks)
 
 
 @njit(**OPTIONS)
@@ -75,7 +106,7 @@ def _count(frame):
     return (input_size(frame, 1, 0) + _BLOCKS_AN_ITEM - 1) // _BLOCKS_AN_ITEM
 
 
-def _work(multiply_block):
+def _plain(multiply_block, adds):
     @njit(**OPTIONS)
     def work(frame, item):
         x, w, out = input_at(frame, 0), input_at(frame, 1), output_at(frame, 0)
@@ -84,25 +115,53 @@ def _work(multiply_block):
         first = item * _BLOCKS_AN_ITEM
         for block in range(first, min(first + _BLOCKS_AN_ITEM, num_blocks)):
             weights, sums = w + block * depth * _BLOCK_BYTES, out + block * _BLOCK_BYTES
-            row = 0
-            passes = (num_rows + MOST_ROWS - 1) // MOST_ROWS
+            row, passes = 0, (num_rows + MOST_ROWS - 1) // MOST_ROWS
             for left in range(passes, 0, -1):  # passes of equal size, or one row more
                 rows = (num_rows - row + left - 1) // left
-                multiply_block(
-                    rows,
-                    x + row * x_stride,
-                    x_stride,
-                    weights,
-                    _BLOCK_BYTES,
-                    sums + row * out_stride,
-                    out_stride,
-                    depth,
-                    0,
-                )
+                inputs, place = x + row * x_stride, sums + row * out_stride
+                multiply_block(rows, inputs, x_stride, weights, _BLOCK_BYTES, place, out_stride, depth, adds)
                 row += rows
 
     return work
 
 
-_FLOAT32 = kernel('jaxreason_product_float32', _count, _work(multiply_packed_float32))
-_BFLOAT16 = kernel('jaxreason_product_bfloat16', _count, _work(multiply_packed_bfloat16))
+def _gated(multiply_block, gate, size):
+    @njit(**OPTIONS)
+    def work(frame, item):
+        x, w, out = input_at(frame, 0), input_at(frame, 1), output_at(frame, 0)
+        num_rows, num_blocks, depth = input_size(frame, 0, 0), input_size(frame, 1, 0), input_size(frame, 1, 1)
+        x_stride, out_stride = 4 * depth, size * output_size(frame, 0, 1)
+        sums = allocate(2 * MOST_ROWS * _BLOCK_BYTES)
+        first = item * _BLOCKS_AN_ITEM
+        for block in range(first, min(first + _BLOCKS_AN_ITEM, num_blocks), 2):
+            weights, place = w + block * depth * _BLOCK_BYTES, out + block // 2 * size * COLUMNS
+            row, passes = 0, (num_rows + MOST_ROWS - 1) // MOST_ROWS
+            for left in range(passes, 0, -1):
+                rows = (num_rows - row + left - 1) // left
+                for half in range(2):
+                    multiply_block(
+                        rows,
+                        x + row * x_stride,
+                        x_stride,
+                        weights + half * depth * _BLOCK_BYTES,
+                        _BLOCK_BYTES,
+                        sums + half * _BLOCK_BYTES,
+                        2 * _BLOCK_BYTES,
+                        depth,
+                        0,
+                    )
+                for index in range(rows):
+                    gates = sums + 2 * index * _BLOCK_BYTES
+                    gate(gates, place + (row + index) * out_stride, COLUMNS // LANES, gates + _BLOCK_BYTES)
+                row += rows
+        free(sums)
+
+    return work
+
+
+_MULTIPLY_FLOAT32 = kernel('jaxreason_multiply_float32', _count, _plain(multiply_packed_float32, 0))
+_MULTIPLY_BFLOAT16 = kernel('jaxreason_multiply_bfloat16', _count, _plain(multiply_packed_bfloat16, 0))
+_ADD_FLOAT32 = kernel('jaxreason_add_float32', _count, _plain(multiply_packed_float32, 1))
+_ADD_BFLOAT16 = kernel('jaxreason_add_bfloat16', _count, _plain(multiply_packed_bfloat16, 1))
+_GATED_FLOAT32 = kernel('jaxreason_gated_float32', _count, _gated(multiply_packed_float32, gate_float32, 4))
+_GATED_BFLOAT16 = kernel('jaxreason_gated_bfloat16', _count, _gated(multiply_packed_bfloat16, gate_bfloat16, 2))

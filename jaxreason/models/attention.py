@@ -40,7 +40,7 @@ class Frame(NamedTuple):
     visible: jax.Array  # [b, c, t] bool, keys of the row itself
     prompt_visible: jax.Array | None = None  # [b, c, s] bool, keys of the row's slot
     write_at: jax.Array | None = None  # [b, c] int32, where a new token's key goes; beyond the room: nowhere
-    spans: jax.Array | None = None  # [b, 5] int32, of `kernels.attention`, where that is to be used
+    spans: jax.Array | None = None  # [b, c, 5] int32, the same for `kernels.attention`, where it is used
 
 
 class LayerCache(NamedTuple):
@@ -70,9 +70,6 @@ class Attention(nn.Module):
         q_bcnh = rotate(q_bcnh, frame.cos, frame.sin) * config.score_scale
         k_bcgh = rotate(k_bcgh, frame.cos, frame.sin)
         b, c = x_bcd.shape[:2]
-        if frame.spans is not None:
-            out_b1nh, cache = _attend_by_kernel(q_bcnh, k_bcgh, v_bcgh, cache, frame.spans)
-            return Linear(config, (n, h, d), axes=2, use_bias=config.output_bias, name='o')(out_b1nh), cache
         q_bgcmh = jnp.moveaxis(q_bcnh.reshape(b, c, g, n // g, h), 2, 1)
         if cache is None:
             k_bght = jnp.moveaxis(k_bcgh, 1, 3).astype(config.matmul_dtype)
@@ -84,15 +81,6 @@ class Attention(nn.Module):
             out_bgcmh = attend_cached(config, q_bgcmh, cache, frame)
         out_bcnh = jnp.moveaxis(out_bgcmh, 1, 2).reshape(b, c, n, h)
         return Linear(config, (n, h, d), axes=2, use_bias=config.output_bias, name='o')(out_bcnh), cache
-
-
-def _attend_by_kernel(q_b1nh, k_b1gh, v_b1gh, cache: LayerCache, spans_b5: jax.Array) -> tuple[jax.Array, LayerCache]:
-    from jaxreason.kernels.attention import attend
-
-    out_bnh, k, v = attend(
-        q_b1nh[:, 0], k_b1gh[:, 0], v_b1gh[:, 0], cache.k, cache.v, cache.prompt_k, cache.prompt_v, spans_b5
-    )
-    return out_bnh[:, None], cache._replace(k=k, v=v)
 
 
 def append(buffer: jax.Array, new_bcgh: jax.Array, at_bc: jax.Array, time_axis: int) -> jax.Array:

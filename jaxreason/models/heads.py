@@ -3,7 +3,7 @@
 import jax
 
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.models.layers import packed_product, product, soft_cap
+from jaxreason.models.layers import product, soft_cap
 from jaxreason.models.transformer import Parameters
 
 
@@ -19,7 +19,10 @@ def lm_logits(config: ModelConfig, params: Parameters, hidden_btd: jax.Array) ->
         Unnormalised log-probabilities, float32 [b, t, v].
     """
     if 'packed_head' in params:
-        logits_btv = packed_product(hidden_btd, params['packed_head'], 1)
+        from jaxreason.kernels.products import multiply
+
+        *outer, d = hidden_btd.shape
+        logits_btv = multiply(hidden_btd.reshape(-1, d), params['packed_head']).reshape(*outer, -1)
     else:
         table_vd = params['embedding'] if config.tied_head else params['head']
         logits_btv = product(hidden_btd, table_vd, 1, config, last=True)

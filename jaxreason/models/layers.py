@@ -42,13 +42,6 @@ def product(x: jax.Array, w: jax.Array, axes: int, config: ModelConfig, last: bo
     return jax.lax.dot_general(x, w, (contracted, ((), ())), preferred_element_type=jnp.float32)
 
 
-def packed_product(x: jax.Array, w: 'Packed', axes: int) -> jax.Array:
-    """As `product`, by the CPU's own kernel, with weights that `transformer.for_decoding` laid out for it."""
-    from jaxreason.kernels.products import multiply
-
-    return multiply(x, w, axes)
-
-
 class Linear(nn.Module):
     """Maps the last dimensions of its input, `shape[:axes]`, to `shape[axes:]`."""
 
@@ -60,12 +53,9 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         dtype = self.config.parameter_dtype
-        if self.has_variable('params', 'packed'):
-            y = packed_product(x, self.get_variable('params', 'packed'), self.axes)
-        else:
-            fan_in = math.prod(self.shape[: self.axes])
-            kernel = self.param('kernel', nn.initializers.normal(fan_in**-0.5), self.shape, dtype)
-            y = product(x, kernel, self.axes, self.config)
+        fan_in = math.prod(self.shape[: self.axes])
+        kernel = self.param('kernel', nn.initializers.normal(fan_in**-0.5), self.shape, dtype)
+        y = product(x, kernel, self.axes, self.config)
         if self.use_bias:
             bias = self.param('bias', nn.initializers.zeros_init(), self.shape[self.axes :], dtype)
             y = y + jnp.expand_dims(bias.astype(jnp.float32), tuple(range(x.ndim - self.axes)))
@@ -99,10 +89,11 @@ class GatedMLP(nn.Module):
         inward, outward = (config.width, config.mlp_width), (config.mlp_width, config.width)
         gate_btf = Linear(config, inward, use_bias=config.mlp_bias, name='gate')(x_btd)
         up_btf = Linear(config, inward, use_bias=config.mlp_bias, name='up')(x_btd)
-        return Linear(config, outward, use_bias=config.mlp_bias, name='down')(_activate(gate_btf, config) * up_btf)
+        return Linear(config, outward, use_bias=config.mlp_bias, name='down')(activate(gate_btf, config) * up_btf)
 
 
-def _activate(x: jax.Array, config: ModelConfig) -> jax.Array:
+def activate(x: jax.Array, config: ModelConfig) -> jax.Array:
+    """The MLP's nonlinearity."""
     if config.activation == 'silu':
         return jax.nn.silu(x)
     return jax.nn.gelu(x, approximate=config.activation == 'gelu_tanh')

@@ -21,6 +21,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.models.attention import Attention, Frame, LayerCache
 from jaxreason.models.cache import Cache
 from jaxreason.models.layers import GatedMLP, RMSNorm, once, rotary_angles
+from jaxreason.models.packed import can_pack, pack_head, pack_layer, packed_block
 
 Parameters = Mapping[str, Any]
 
@@ -56,7 +57,7 @@ def init_parameters(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     """
     embedding_key, layers_key, norm_key, head_key = jax.random.split(key, 4)
     x_bcd = jnp.zeros((1, 1, config.width), jnp.float32)
-    frame = _frames(config, jnp.zeros((1, 1), jnp.int32), None, False)[0]
+    frame = _frames(config, jnp.zeros((1, 1), jnp.int32), None)[0]
 
     def init_layer(layer_key: jax.Array):
         return Block(config).init(layer_key, x_bcd, frame, None)['params']
@@ -99,9 +100,15 @@ def forward(
     """
     is_token_bc = positions_bc >= 0
     x_bcd = _embed(config, params['embedding'], params.get('embedding_bits'), tokens_bc, is_token_bc)
-    frames = _frames(config, positions_bc, cache, 'packed_head' in params)
-    layers = params['layers']
-    run = _run_unstacked if isinstance(layers, tuple | list) else _run_scanned
+    frames = _frames(config, positions_bc, cache)
+    if 'packed_layers' in params:
+        run, layers = _run_packed, params['packed_layers']
+        if cache is not None:
+            kinds = zip(frames, config.layer_kinds, strict=True)
+            frames = tuple(frame._replace(spans=_spans(window, positions_bc, cache, frame)) for frame, (window, _) in kinds)
+    else:
+        layers = params['layers']
+        run = _run_unstacked if isinstance(layers, tuple | list) else _run_scanned
     past = None if cache is None else tuple(map(LayerCache, cache.prompt_k, cache.prompt_v, cache.k, cache.v))
     x_bcd, past = run(config, layers, x_bcd, frames, past)
     hidden_bcd = _apply(RMSNorm(config, config.width), params['final_norm'], x_bcd)
@@ -151,6 +158,15 @@ def _run_unstacked(config: ModelConfig, layers, x_bcd, frames, past):
     return x_bcd, tuple(grown)
 
 
+def _run_packed(config: ModelConfig, layers, x_bcd, frames, past):
+    past_layers = past or (None,) * config.num_layers
+    grown = []
+    for layer, kind, layer_cache in zip(layers, config.kind_of_layer, past_layers, strict=True):
+        x_bcd, layer_cache = packed_block(config, layer, x_bcd, frames[kind], layer_cache)
+        grown.append(layer_cache)
+    return x_bcd, tuple(grown)
+
+
 def _run_scanned(config: ModelConfig, layers, x_bcd, frames, past):
     block = Block(config)
     kind_l = jnp.asarray(config.kind_of_layer, jnp.int32)
@@ -169,15 +185,12 @@ def _run_scanned(config: ModelConfig, layers, x_bcd, frames, past):
     return x_bcd, _layers(stacked_past, config.num_layers)
 
 
-def _frames(config: ModelConfig, positions_bc: jax.Array, cache: Cache | None, has_kernels: bool) -> tuple[Frame, ...]:
+def _frames(config: ModelConfig, positions_bc: jax.Array, cache: Cache | None) -> tuple[Frame, ...]:
     """Angles, visibility and write places for every kind of layer."""
-    kinds = config.layer_kinds
-    return tuple(_frame(config, window, is_local, positions_bc, cache, has_kernels) for window, is_local in kinds)
+    return tuple(_frame(config, window, is_local, positions_bc, cache) for window, is_local in config.layer_kinds)
 
 
-def _frame(
-    config: ModelConfig, window: int, is_local: bool, positions_bc: jax.Array, cache: Cache | None, has_kernels: bool
-) -> Frame:
+def _frame(config: ModelConfig, window: int, is_local: bool, positions_bc: jax.Array, cache: Cache | None) -> Frame:
     cos_bcr, sin_bcr = map(once, rotary_angles(config, positions_bc, is_local))
 
     def visible(key_positions_bt: jax.Array, exists_bt: jax.Array) -> jax.Array:
@@ -198,17 +211,23 @@ def _frame(
         prompt_bcs = visible(jnp.broadcast_to(places_1s, (cache.num_rows, cache.prompt_room)), places_1s < prompt_b1)
     write_at_bc = cache.length[:, None] + jnp.arange(positions_bc.shape[1], dtype=jnp.int32)[None, :]
     write_at_bc = jnp.where(is_token_bc, write_at_bc, cache.row_room)
-    spans_b5 = None
-    if has_kernels and positions_bc.shape[1] == 1 and can_use_kernel(config, cache):
-        position_b, at_b, prompt_b = positions_bc[:, 0], write_at_bc[:, 0], prompt_b1[:, 0]
-        first_b = jnp.maximum(position_b - window + 1, 0) if window else jnp.zeros_like(position_b)
-        spans_b5 = jnp.stack([at_b, jnp.maximum(first_b - prompt_b, 0), at_b + 1, first_b, prompt_b], axis=1)
-        spans_b5 = jnp.where(is_token_bc, spans_b5, jnp.array([cache.row_room, 0, 0, 0, 0], jnp.int32))
-    return Frame(cos_bcr, sin_bcr, own_bct, prompt_bcs, write_at_bc, spans_b5)
+    return Frame(cos_bcr, sin_bcr, own_bct, prompt_bcs, write_at_bc)
 
 
-def can_use_kernel(config, cache):
-    return config.attention_softcap is None and config.head_width % 32 == 0 and cache.v[0].dtype == jnp.float32
+def _spans(window: int, positions_bc: jax.Array, cache: Cache, frame: Frame) -> jax.Array | None:
+    """What `kernels.attention` is told of each token; None where it has no form for the call."""
+    is_decoding = positions_bc.shape[1] == 1 and cache.prompt_room > 0
+    if not is_decoding and cache.prompt_room > 0:
+        return None
+    first_bc = jnp.maximum(positions_bc - window + 1, 0) if window else jnp.zeros_like(positions_bc)
+    nowhere_bc, none_bc, end_bc = jnp.full_like(positions_bc, cache.row_room), jnp.zeros_like(positions_bc), frame.write_at + 1
+    if is_decoding:
+        prompt_b1 = jnp.repeat(cache.prompt_length, cache.rows_per_slot, total_repeat_length=cache.num_rows)[:, None]
+        spans = frame.write_at, jnp.maximum(first_bc - prompt_b1, 0), end_bc, first_bc, prompt_b1
+    else:
+        spans = nowhere_bc, none_bc, none_bc, first_bc, end_bc
+    idle = nowhere_bc, none_bc, none_bc, none_bc, none_bc
+    return jnp.stack([jnp.where(positions_bc >= 0, *pair) for pair in zip(spans, idle, strict=True)], axis=-1)
 
 
 def _layers(stacked: Any, count: int) -> tuple[Any, ...]:
@@ -225,34 +244,29 @@ def unstack_layers(params: Parameters) -> dict[str, Any]:
     return {**params, 'layers': _layers(layers, count)}
 
 
-def for_decoding(params: Parameters) -> dict[str, Any]:
+def for_decoding(config: ModelConfig, params: Parameters) -> dict[str, Any]:
     """Parameters with what the CPU backend would else make anew for each call of the decode loop.
 
     Args:
+        config: the architecture.
         params: on one device.
 
     Returns:
-        On a CPU two entries more, each the size of the embedding: `head_by_width`, the head [d, v], and for bfloat16
-        `embedding_bits`, its bytes as integers (a gather from bfloat16 turns the whole table into float32 first). Together
-        45 ms a call for SmolLM2, two decode steps. Elsewhere `params` as they are.
+        On a CPU `packed_layers` and `packed_head` in place of the layers and the head, where kernels take the architecture;
+        and for bfloat16 `embedding_bits`, the table's bytes as integers (a gather from bfloat16 turns the whole table into
+        float32 first). Elsewhere `params` as they are.
     """
     table_vd = params['embedding']
     if table_vd.devices().pop().platform != 'cpu':
         return dict(params)
-    from jaxreason.kernels.products import pack
-    more = {'packed_head': pack(jnp.transpose(params.get('head', table_vd)))}
-
-    def packed(tree, name=''):
-        if not isinstance(tree, dict):
-            return tree
-        if 'kernel' in tree:
-            rest = {k: v for k, v in tree.items() if k != 'kernel'}
-            return {**rest, 'packed': pack(tree['kernel'], 2 if name == 'o' else 1)}
-        return {k: packed(v, k) for k, v in tree.items()}
-    more['layers'] = tuple(packed(layer) for layer in unstack_layers(params)['layers'])
+    made = dict(params)
     if table_vd.dtype == jnp.bfloat16:
-        more['embedding_bits'] = jax.lax.bitcast_convert_type(table_vd, jnp.uint16)
-    return {**params, **more}
+        made['embedding_bits'] = jax.lax.bitcast_convert_type(table_vd, jnp.uint16)
+    if can_pack(config):
+        made['packed_head'] = pack_head(config, made.pop('head', table_vd))
+        made['packed_layers'] = tuple(pack_layer(config, layer) for layer in unstack_layers(params)['layers'])
+        del made['layers']
+    return made
 
 
 def stack_layers(params: Parameters) -> dict[str, Any]:

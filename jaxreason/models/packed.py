@@ -1,0 +1,171 @@
+"""The decoder's blocks by kernels of the CPU: parameters laid out for them, and a block written with them.
+
+What a kernel does not do (biases, norms of heads, other activations) is done beside it; `models.transformer.Block` says the
+same for every platform, and tests hold the two together. Sums run in one order whatever the rows, so tokens drawn on a CPU do
+not depend on how many rows there are.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxreason.core.architecture import ModelConfig
+from jaxreason.models.attention import Frame, LayerCache, append, attend, attend_cached
+from jaxreason.models.layers import activate, rotate
+
+_LANES, _COLUMNS = 16, 32  # of `kernels.machine`
+
+
+def can_pack(config: ModelConfig) -> bool:
+    """Whether kernels take the architecture, and there is a compiler for them."""
+    return (
+        importlib.util.find_spec('numba') is not None
+        and config.attention_softcap is None
+        and config.head_width % _COLUMNS == 0
+        and config.width % _LANES == 0
+        and config.mlp_width % _COLUMNS == 0
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def pack_head(config: ModelConfig, table_vd: jax.Array) -> Any:
+    """The head, laid out for `kernels.products.multiply`."""
+    from jaxreason.kernels.products import pack
+
+    return pack(jnp.transpose(table_vd).astype(config.matmul_dtype))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def pack_layer(config: ModelConfig, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A block's parameters, laid out for `packed_block`."""
+    from jaxreason.kernels.products import pack, pack_pair
+
+    attention, mlp = layer['attention'], layer['mlp']
+
+    def weights(linear: Mapping[str, Any], depth: int) -> jax.Array:
+        return linear['kernel'].reshape(depth, -1).astype(config.matmul_dtype)
+
+    d, f, heads = config.width, config.mlp_width, config.num_heads * config.head_width
+    gate, up = weights(mlp['gate'], d), weights(mlp['up'], d)
+    packed = {
+        'qkv': pack(jnp.concatenate([weights(attention[name], d) for name in 'qkv'], axis=1)),
+        'o': pack(weights(attention['o'], heads)),
+        'down': pack(weights(mlp['down'], f)),
+    }
+    if _is_gated_by_kernel(config):
+        packed['gate_up'] = pack_pair(gate, up)
+    else:
+        packed['gate'], packed['up'] = pack(gate), pack(up)
+    for name, norm in layer.items():
+        if name.endswith('_norm'):
+            packed[name] = _scale(config, norm)
+    for name in ('q_norm', 'k_norm'):
+        if name in attention:
+            packed[name] = _scale(config, attention[name])
+    if config.qkv_bias:
+        packed['qkv_bias'] = jnp.concatenate([attention[name]['bias'].reshape(-1) for name in 'qkv']).astype(jnp.float32)
+    for name, linear in (('o', attention['o']), ('gate', mlp['gate']), ('up', mlp['up']), ('down', mlp['down'])):
+        if 'bias' in linear:
+            packed[f'{name}_bias'] = linear['bias'].astype(jnp.float32)
+    return packed
+
+
+def _is_gated_by_kernel(config: ModelConfig) -> bool:
+    return config.activation == 'silu' and not config.mlp_bias
+
+
+def _scale(config: ModelConfig, norm: Mapping[str, Any]) -> jax.Array:
+    scale = norm['scale'].astype(jnp.float32)
+    return 1.0 + scale if config.unit_offset_norms else scale
+
+
+def packed_block(
+    config: ModelConfig, layer: Mapping[str, Any], x_bcd: jax.Array, frame: Frame, cache: LayerCache | None
+) -> tuple[jax.Array, LayerCache | None]:
+    """As `transformer.Block`, with parameters of `pack_layer`."""
+    from jaxreason.kernels.norms import rms_norm
+    from jaxreason.kernels.products import multiply, multiply_gated
+
+    x = x_bcd.reshape(-1, config.width)
+
+    def norm(name: str, x: jax.Array, dtype: str) -> jax.Array:
+        return rms_norm(x, layer[name], config.norm_epsilon, dtype)
+
+    def linear(name: str, x: jax.Array) -> jax.Array:
+        bias = layer.get(f'{name}_bias')
+        y = multiply(x, layer[name])
+        return y if bias is None else y + bias[None, :]
+
+    def add(name: str, x: jax.Array, y: jax.Array) -> jax.Array:
+        """x + y W, with the norm after it where there is one."""
+        if config.post_norms:
+            return x + norm(f'{"attention" if name == "o" else "mlp"}_post_norm', linear(name, y), 'float32')
+        bias = layer.get(f'{name}_bias')
+        return multiply(y, layer[name], onto=x if bias is None else x + bias[None, :])
+
+    qkv = linear('qkv', norm('attention_norm', x, config.matmul_dtype))
+    out, cache = _attention(config, layer, qkv.reshape(*x_bcd.shape[:2], -1), frame, cache)
+    x = add('o', x, out)
+    y = norm('mlp_norm', x, config.matmul_dtype)
+    if _is_gated_by_kernel(config):
+        y = multiply_gated(y, layer['gate_up'])
+    else:
+        y = activate(linear('gate', y), config) * linear('up', y)
+    return add('down', x, y).reshape(x_bcd.shape), cache
+
+
+def _attention(
+    config: ModelConfig, layer: Mapping[str, Any], qkv_bcx: jax.Array, frame: Frame, cache: LayerCache | None
+) -> tuple[jax.Array, LayerCache | None]:
+    """What the heads give, [b c, n h], before it is projected."""
+    from jaxreason.kernels.norms import rms_norm
+
+    n, g, h = config.num_heads, config.num_kv_heads, config.head_width
+    b, c = qkv_bcx.shape[:2]
+    q_bcnh, k_bcgh, v_bcgh = (
+        x.reshape(b, c, -1, h) for x in jnp.split(qkv_bcx, [n * h, (n + g) * h], axis=2)
+    )
+
+    def head_norm(name: str, x_bcnh: jax.Array) -> jax.Array:
+        return rms_norm(x_bcnh.reshape(-1, h), layer[name], config.norm_epsilon, 'float32').reshape(x_bcnh.shape)
+
+    if config.qk_norm:
+        q_bcnh, k_bcgh = head_norm('q_norm', q_bcnh), head_norm('k_norm', k_bcgh)
+    q_bcnh = rotate(q_bcnh, frame.cos, frame.sin) * config.score_scale
+    k_bcgh = rotate(k_bcgh, frame.cos, frame.sin)
+    if cache is not None and frame.spans is not None:
+        out, cache = _attend_by_kernel(q_bcnh, k_bcgh, v_bcgh, frame, cache)
+        return out.reshape(b * c, n * h), cache
+    q_bgcmh = jnp.moveaxis(q_bcnh.reshape(b, c, g, n // g, h), 2, 1)
+    if cache is None:
+        k_bght = jnp.moveaxis(k_bcgh, 1, 3).astype(config.matmul_dtype)
+        v_bgth = jnp.moveaxis(v_bcgh, 2, 1).astype(config.matmul_dtype)
+        out_bgcmh = attend(config, q_bgcmh, k_bght, v_bgth, frame)
+    else:
+        cache = cache._replace(k=append(cache.k, k_bcgh, frame.write_at, 3), v=append(cache.v, v_bcgh, frame.write_at, 2))
+        out_bgcmh = attend_cached(config, q_bgcmh, cache, frame)
+    return jnp.moveaxis(out_bgcmh, 1, 2).reshape(b * c, n * h), cache
+
+
+def _attend_by_kernel(
+    q_bcnh: jax.Array, k_bcgh: jax.Array, v_bcgh: jax.Array, frame: Frame, cache: LayerCache
+) -> tuple[jax.Array, LayerCache]:
+    from jaxreason.kernels.attention import attend as attend_spans
+
+    def flat(x: jax.Array) -> jax.Array:
+        return x.reshape(-1, *x.shape[2:])
+
+    q, k, v, spans = map(flat, (q_bcnh, k_bcgh, v_bcgh, frame.spans))
+    if q_bcnh.shape[1] == 1:
+        out, new_k, new_v = attend_spans(q, k, v, cache.k, cache.v, cache.prompt_k, cache.prompt_v, spans)
+        return out, cache._replace(k=new_k, v=new_v)
+    # Many tokens of a row: its keys are to them what a slot's prompt is to its rows, and they have none of their own.
+    cache = cache._replace(k=append(cache.k, k_bcgh, frame.write_at, 3), v=append(cache.v, v_bcgh, frame.write_at, 2))
+    g, h = k.shape[1:]
+    no_k, no_v = jnp.zeros((k.shape[0], g, h, 0), cache.k.dtype), jnp.zeros((k.shape[0], g, 0, h), cache.k.dtype)
+    out, _, _ = attend_spans(q, k, v, no_k, no_v, cache.k, cache.v, spans)
+    return out, cache
