@@ -93,29 +93,21 @@ class Cache:
         """Gives slots a new prompt and empties their rows.
 
         Args:
-            slots_p: slot of each row of `prefilled`; an entry of `num_slots` or more installs nothing, so that a batch of
-                fixed size can be short.
+            slots_p: slot of each row of `prefilled`.
             prefilled: a cache without prompt part, one row a prompt, each prompt within this cache's `prompt_room`.
 
         Returns:
-            The cache with those slots' prompts replaced and their rows' lengths 0.
+            The cache with those slots' prompts replaced and their rows' lengths 0. What the rows held stays, unseen; a NaN
+            among it must have been wiped, since a weight of 0 on it would be NaN.
         """
         assert prefilled.prompt_room == 0, 'a prompt is prefilled as the rows of a cache without prompt part'
-
-        def put(slots: jax.Array, row: jax.Array) -> jax.Array:
-            return slots.at[slots_p].set(_with_room(row, slots.shape).astype(slots.dtype), mode='drop')
-
         rows_pr = slots_p[:, None] * self.rows_per_slot + jnp.arange(self.rows_per_slot)[None, :]
-        rows = rows_pr.reshape(-1)
         return dataclasses.replace(
             self,
-            prompt_k=tuple(map(put, self.prompt_k, prefilled.k)),
-            prompt_v=tuple(map(put, self.prompt_v, prefilled.v)),
-            prompt_length=self.prompt_length.at[slots_p].set(prefilled.length, mode='drop'),
-            # Emptied rows are zeroed: a weight of 0 on a NaN that an earlier row left there would be NaN.
-            k=tuple(x.at[rows].set(0, mode='drop') for x in self.k),
-            v=tuple(x.at[rows].set(0, mode='drop') for x in self.v),
-            length=self.length.at[rows].set(0, mode='drop'),
+            prompt_k=tuple(_put(slots, slots_p, rows) for slots, rows in zip(self.prompt_k, prefilled.k, strict=True)),
+            prompt_v=tuple(_put(slots, slots_p, rows) for slots, rows in zip(self.prompt_v, prefilled.v, strict=True)),
+            prompt_length=self.prompt_length.at[slots_p].set(prefilled.length),
+            length=self.length.at[rows_pr.reshape(-1)].set(0),
         )
 
     def take(self, rows_b: jax.Array) -> 'Cache':
@@ -135,21 +127,32 @@ class Cache:
         """Brings parked suffixes back, bit for bit, into any rows of slots with the same prompt.
 
         Args:
-            rows_p: where to; an entry of `num_rows` or more is dropped.
+            rows_p: where to.
             k: keys as `read_rows` gave them; time is padded or cropped to this cache's room.
             v: values, likewise.
             length_p: tokens in each suffix.
         """
-
-        def put(rows: jax.Array, parked: jax.Array) -> jax.Array:
-            return rows.at[rows_p].set(_with_room(parked, rows.shape).astype(rows.dtype), mode='drop')
-
         return dataclasses.replace(
             self,
-            k=tuple(map(put, self.k, k)),
-            v=tuple(map(put, self.v, v)),
-            length=self.length.at[rows_p].set(length_p, mode='drop'),
+            k=tuple(_put(rows, rows_p, parked) for rows, parked in zip(self.k, k, strict=True)),
+            v=tuple(_put(rows, rows_p, parked) for rows, parked in zip(self.v, v, strict=True)),
+            length=self.length.at[rows_p].set(length_p),
         )
+
+
+def _put(buffer: jax.Array, places_p: jax.Array, rows: jax.Array) -> jax.Array:
+    """`buffer` with some of its rows replaced, their room padded or cropped to its own."""
+    rows = _with_room(rows, buffer.shape).astype(buffer.dtype)
+
+    def one_by_one(buffer: jax.Array, places_p: jax.Array, rows: jax.Array) -> jax.Array:
+        for index in range(rows.shape[0]):
+            buffer = jax.lax.dynamic_update_slice(buffer, rows[index : index + 1], (places_p[index], 0, 0, 0))
+        return buffer
+
+    # A scatter into bfloat16 makes a CPU convert the whole buffer to float32 and back, ten times slower.
+    return jax.lax.platform_dependent(
+        buffer, places_p, rows, cpu=one_by_one, default=lambda buffer, places_p, rows: buffer.at[places_p].set(rows)
+    )
 
 
 def _with_room(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -217,7 +217,7 @@ def _frame(config: ModelConfig, window: int, is_local: bool, positions_bc: jax.A
 def _spans(window: int, positions_bc: jax.Array, cache: Cache, frame: Frame) -> jax.Array | None:
     """What `kernels.attention` is told of each token; None where it has no form for the call."""
     is_decoding = positions_bc.shape[1] == 1 and cache.prompt_room > 0
-    if not is_decoding and cache.prompt_room > 0:
+    if (cache.prompt_room > 0) != is_decoding or cache.prompt_room % 32 or cache.row_room % 32:
         return None
     first_bc = jnp.maximum(positions_bc - window + 1, 0) if window else jnp.zeros_like(positions_bc)
     nowhere_bc, none_bc, end_bc = jnp.full_like(positions_bc, cache.row_room), jnp.zeros_like(positions_bc), frame.write_at + 1

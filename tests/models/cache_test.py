@@ -131,19 +131,17 @@ def test_append_writes_each_row_at_its_own_time(at, valid, time, dtype, time_axi
 
 def test_install_replaces_a_slot_and_empties_its_rows():
     cache = filled(BITS, 3, 2, 128, 64)
-    cache = dataclasses.replace(cache, k=(cache.k[0].at[2].set(jnp.nan), *cache.k[1:]))
-    prompts = dataclasses.replace(filled(BITS, 2, 1, 0, 64, suffix=30, seed=2), length=jnp.array([30, 20], jnp.int32))
-    result = jax.jit(Cache.install)(cache, jnp.array([1, 3]), prompts)  # 3 is no slot: dropped
+    prompts = dataclasses.replace(filled(BITS, 1, 1, 0, 64, suffix=30, seed=2), length=jnp.array([30], jnp.int32))
+    result = jax.jit(Cache.install)(cache, jnp.array([1]), prompts)
     assert result.prompt_length.tolist() == [40, 30, 38]
     assert result.length.tolist() == [9, 8, 0, 0, 9, 8]
     for layer in range(BITS.num_layers):
         np.testing.assert_array_equal(result.prompt_k[layer][1, :, :, :64], prompts.k[layer][0])
         assert (result.prompt_v[layer][1, :, 64:] == 0).all()
         equal(
-            (result.prompt_k[layer][::2], result.k[layer][:2], result.v[layer][4:]),
-            (cache.prompt_k[layer][::2], cache.k[layer][:2], cache.v[layer][4:]),
+            (result.prompt_k[layer][::2], result.k[layer], result.v[layer]),
+            (cache.prompt_k[layer][::2], cache.k[layer], cache.v[layer]),
         )
-        assert (result.k[layer][2:4] == 0).all()
     assert result.prompt_room == 128
 
 
@@ -173,7 +171,7 @@ def test_parked_rows_come_back_bit_for_bit(dtype):
     parked = cache.read_rows(jnp.array([3, 0]))
     assert parked[2].tolist() == [6, 9]
     other = filled(config, 2, 2, 64, 128, seed=5)
-    back = other.write_rows(jnp.array([1, 2, 4]), *(jax.tree.map(lambda x: jnp.concatenate([x, x[:1]]), parked)))
+    back = jax.jit(Cache.write_rows)(other, jnp.array([1, 2]), *parked)
     assert back.length.tolist() == [9, 6, 9, 6]
     for before, after, kept in zip(cache.k + cache.v, back.k + back.v, other.k + other.v, strict=True):
         np.testing.assert_array_equal(after[jnp.array([1, 2])], before[jnp.array([3, 0])])
