@@ -19,6 +19,7 @@ from jaxreason.kernels.machine import (
     free,
     gate_bfloat16,
     gate_float32,
+    load_int,
     multiply_packed_bfloat16,
     multiply_packed_float32,
 )
@@ -62,43 +63,51 @@ def pack_pair(gate: jax.Array, up: jax.Array) -> Packed | None:
     return pack(pair.reshape(gate.shape[0], -1))
 
 
-def multiply(x: jax.Array, w: Packed, onto: jax.Array | None = None) -> jax.Array:
+def multiply(x: jax.Array, w: Packed, onto: jax.Array | None = None, live: jax.Array | None = None) -> jax.Array:
     """Multiplies rows with packed weights.
 
     Args:
         x: [rows, depth], any float dtype; rounded to that of the weights.
         w: of `pack`.
         onto: float32 [rows, columns], what the product is added to.
+        live: int32, leading rows that matter; None for all.
 
     Returns:
-        float32 [rows, columns].
+        float32 [rows, columns]; anything in the rows that do not matter.
     """
+    live = _all_rows(x) if live is None else live
     x = x.astype(w.blocks.dtype)
     columns, padded = w.columns, w.blocks.shape[0] * COLUMNS
     is_half = w.blocks.dtype == jnp.bfloat16
     out = jax.ShapeDtypeStruct((x.shape[0], padded), jnp.float32)
     if onto is None:
-        product = jax.ffi.ffi_call(_MULTIPLY_BFLOAT16 if is_half else _MULTIPLY_FLOAT32, out)(x, w.blocks)
+        product = jax.ffi.ffi_call(_MULTIPLY_BFLOAT16 if is_half else _MULTIPLY_FLOAT32, out)(x, w.blocks, live)
     else:
         onto = jnp.pad(onto, ((0, 0), (0, padded - columns)))
         name = _ADD_BFLOAT16 if is_half else _ADD_FLOAT32
-        product = jax.ffi.ffi_call(name, out, input_output_aliases={2: 0})(x, w.blocks, onto)
+        product = jax.ffi.ffi_call(name, out, input_output_aliases={3: 0})(x, w.blocks, live, onto)
     return product if columns == padded else product[:, :columns]
 
 
-def multiply_gated(x: jax.Array, w: Packed) -> jax.Array:
+def multiply_gated(x: jax.Array, w: Packed, live: jax.Array | None = None) -> jax.Array:
     """silu(x gate) * (x up).
 
     Args:
         x: [rows, depth], any float dtype; rounded to that of the weights.
         w: of `pack_pair`.
+        live: as of `multiply`.
 
     Returns:
         [rows, columns of the gate] in the dtype of the weights.
     """
+    live = _all_rows(x) if live is None else live
     out = jax.ShapeDtypeStruct((x.shape[0], w.columns // 2), w.blocks.dtype)
     name = _GATED_BFLOAT16 if w.blocks.dtype == jnp.bfloat16 else _GATED_FLOAT32
-    return jax.ffi.ffi_call(name, out)(x.astype(w.blocks.dtype), w.blocks)
+    return jax.ffi.ffi_call(name, out)(x.astype(w.blocks.dtype), w.blocks, live)
+
+
+def _all_rows(x: jax.Array) -> jax.Array:
+    return jnp.int32(x.shape[0])
 
 
 @njit(**OPTIONS)
@@ -110,7 +119,7 @@ def _plain(multiply_block, adds):
     @njit(**OPTIONS)
     def work(frame, item):
         x, w, out = input_at(frame, 0), input_at(frame, 1), output_at(frame, 0)
-        num_rows, num_blocks, depth = input_size(frame, 0, 0), input_size(frame, 1, 0), input_size(frame, 1, 1)
+        num_rows, num_blocks, depth = load_int(input_at(frame, 2)), input_size(frame, 1, 0), input_size(frame, 1, 1)
         x_stride, out_stride = 4 * depth, 4 * output_size(frame, 0, 1)
         first = item * _BLOCKS_AN_ITEM
         for block in range(first, min(first + _BLOCKS_AN_ITEM, num_blocks)):
@@ -129,7 +138,7 @@ def _gated(multiply_block, gate, size):
     @njit(**OPTIONS)
     def work(frame, item):
         x, w, out = input_at(frame, 0), input_at(frame, 1), output_at(frame, 0)
-        num_rows, num_blocks, depth = input_size(frame, 0, 0), input_size(frame, 1, 0), input_size(frame, 1, 1)
+        num_rows, num_blocks, depth = load_int(input_at(frame, 2)), input_size(frame, 1, 0), input_size(frame, 1, 1)
         x_stride, out_stride = 4 * depth, size * output_size(frame, 0, 1)
         sums = allocate(2 * MOST_ROWS * _BLOCK_BYTES)
         first = item * _BLOCKS_AN_ITEM

@@ -41,6 +41,7 @@ class Frame(NamedTuple):
     prompt_visible: jax.Array | None = None  # [b, c, s] bool, keys of the row's slot
     write_at: jax.Array | None = None  # [b, c] int32, where a new token's key goes; beyond the room: nowhere
     spans: jax.Array | None = None  # [b, c, 5] int32, the same for `kernels.attention`, where it is used
+    live: jax.Array | None = None  # [] int32, tokens of the call up to the last that is not padding
 
 
 class LayerCache(NamedTuple):

@@ -97,7 +97,7 @@ def packed_block(
 
     def linear(name: str, x: jax.Array) -> jax.Array:
         bias = layer.get(f'{name}_bias')
-        y = multiply(x, layer[name])
+        y = multiply(x, layer[name], live=frame.live)
         return y if bias is None else y + bias[None, :]
 
     def add(name: str, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -105,14 +105,14 @@ def packed_block(
         if config.post_norms:
             return x + norm(f'{"attention" if name == "o" else "mlp"}_post_norm', linear(name, y), 'float32')
         bias = layer.get(f'{name}_bias')
-        return multiply(y, layer[name], onto=x if bias is None else x + bias[None, :])
+        return multiply(y, layer[name], onto=x if bias is None else x + bias[None, :], live=frame.live)
 
     qkv = linear('qkv', norm('attention_norm', x, config.matmul_dtype))
     out, cache = _attention(config, layer, qkv.reshape(*x_bcd.shape[:2], -1), frame, cache)
     x = add('o', x, out)
     y = norm('mlp_norm', x, config.matmul_dtype)
     if _is_gated_by_kernel(config):
-        y = multiply_gated(y, layer['gate_up'])
+        y = multiply_gated(y, layer['gate_up'], live=frame.live)
     else:
         y = activate(linear('gate', y), config) * linear('up', y)
     return add('down', x, y).reshape(x_bcd.shape), cache
