@@ -29,7 +29,9 @@ from jaxreason.kernels.machine import (
     load_int,
     load_word,
     multiply_bfloat16,
+    multiply_bfloat16_vector,
     multiply_float32,
+    multiply_float32_vector,
     store_float,
     store_half,
     store_int,
@@ -71,9 +73,10 @@ def attend(
             seen, end of them. A row that sees nothing gets zeros.
 
     Returns:
-        [b, n, h] in the dtype of the keys, the keys, the values. The width of a head and both rooms are multiples of 32.
+        [b, n, h] in the dtype of the keys, the keys, the values. The width of a head is a multiple of 16, both rooms
+        are of 32.
     """
-    assert all(size % COLUMNS == 0 for size in (q_bnh.shape[2], k_bght.shape[3], prompt_k_qghs.shape[3])), 'whole blocks'
+    assert q_bnh.shape[2] % LANES == k_bght.shape[3] % COLUMNS == prompt_k_qghs.shape[3] % COLUMNS == 0, 'whole vectors'
     new_k_bgh, new_v_bgh = new_k_bgh.astype(k_bght.dtype), new_v_bgh.astype(k_bght.dtype)
     like = [jax.ShapeDtypeStruct(x.shape, k_bght.dtype) for x in (q_bnh, k_bght, v_bgth)]
     name = _BFLOAT16 if k_bght.dtype == jnp.bfloat16 else _FLOAT32
@@ -125,7 +128,7 @@ def _softmax(span, shared, own, shared_first, shared_last):
     return exponentiate(shared, num_shared, peak) + exponentiate(own, num_own, peak)
 
 
-def _work(multiply_block, copy_element, divide, size):
+def _work(multiply_block, multiply_vector, copy_element, divide, size):
     """The work on some rows of a slot and one key/value head, whose elements have `size` bytes."""
 
     @njit(**OPTIONS)
@@ -165,19 +168,14 @@ def _work(multiply_block, copy_element, divide, size):
     @njit(**OPTIONS)
     def mix(num_rows, weights, stride, values, h, sums, first, last, adds):
         """Weighted sums of the values in [first, last)."""
-        for channel in range(0, h, COLUMNS):
-            for row in range(0, num_rows, MOST_ROWS):
-                multiply_block(
-                    min(MOST_ROWS, num_rows - row),
-                    weights + row * stride + 4 * first,
-                    stride,
-                    values + size * (h * first + channel),
-                    size * h,
-                    sums + 4 * (h * row + channel),
-                    4 * h,
-                    last - first,
-                    adds,
-                )
+        wide = h // COLUMNS * COLUMNS
+        for row in range(0, num_rows, MOST_ROWS):
+            rows, mine, at = min(MOST_ROWS, num_rows - row), weights + row * stride + 4 * first, values + size * h * first
+            out = sums + 4 * h * row
+            for channel in range(0, wide, COLUMNS):
+                multiply_block(rows, mine, stride, at + size * channel, size * h, out + 4 * channel, 4 * h, last - first, adds)
+            if wide < h:
+                multiply_vector(rows, mine, stride, at + size * wide, size * h, out + 4 * wide, 4 * h, last - first, adds)
 
     @njit(**OPTIONS)
     def work(frame, item):
@@ -266,5 +264,5 @@ def _copy_half(source, target):
     store_half(target, load_half(source))
 
 
-_FLOAT32 = kernel('jaxreason_attend_float32', _count, _work(multiply_float32, _copy_float, divide_float32, 4))
-_BFLOAT16 = kernel('jaxreason_attend_bfloat16', _count, _work(multiply_bfloat16, _copy_half, divide_bfloat16, 2))
+_FLOAT32 = kernel('jaxreason_attend_float32', _count, _work(multiply_float32, multiply_float32_vector, _copy_float, divide_float32, 4))
+_BFLOAT16 = kernel('jaxreason_attend_bfloat16', _count, _work(multiply_bfloat16, multiply_bfloat16_vector, _copy_half, divide_bfloat16, 2))

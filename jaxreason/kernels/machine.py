@@ -257,13 +257,14 @@ def _widened_vector(builder, address):
     return builder.bitcast(builder.shl(words, ir.Constant(_WORDS, [16] * LANES)), _VECTOR)
 
 
-def _block(step, load=_vector, vector_bytes=4 * LANES, ahead=0):
-    """An intrinsic that multiplies up to `MOST_ROWS` rows with two vectors of columns.
+def _block(step, load=_vector, vector_bytes=4 * LANES, vectors=2, ahead=0):
+    """An intrinsic that multiplies up to `MOST_ROWS` rows with some vectors of columns.
 
     Args:
         step: adds what one word of the depth brings.
         load: reads a vector of weights.
         vector_bytes: of weights in memory.
+        vectors: of columns.
         ahead: bytes that weights are fetched ahead.
     """
 
@@ -275,7 +276,7 @@ def _block(step, load=_vector, vector_bytes=4 * LANES, ahead=0):
             num_rows: 1 .. MOST_ROWS.
             x: address of the first row's first word (four bytes: a float32 or two bfloat16).
             x_stride: from row to row.
-            w: address of the first two vectors of weights.
+            w: address of the first vectors of weights.
             w_stride: from word to word of the depth.
             out: address of the first row's sums, float32.
             out_stride: from row to row.
@@ -290,7 +291,7 @@ def _block(step, load=_vector, vector_bytes=4 * LANES, ahead=0):
                 case = builder.append_basic_block(f'rows{rows}')
                 choice.add_case(_I64(rows), case)
                 builder.position_at_end(case)
-                _rows(builder, (step, load, vector_bytes, ahead), rows, *arguments[1:])
+                _rows(builder, (step, load, vector_bytes, vectors, ahead), rows, *arguments[1:])
                 builder.branch(done)
             builder.position_at_end(done)
             return context.get_dummy_value()
@@ -301,9 +302,8 @@ def _block(step, load=_vector, vector_bytes=4 * LANES, ahead=0):
 
 
 def _rows(builder, kind, rows, x, x_stride, w, w_stride, out, out_stride, depth, adds):
-    step, load, vector_bytes, ahead = kind
-    columns = range(0, 4 * COLUMNS, 4 * LANES)
-    weight_columns = range(0, vector_bytes * COLUMNS // LANES, vector_bytes)
+    step, load, vector_bytes, vectors, ahead = kind
+    columns, weight_columns = range(0, vectors * 4 * LANES, 4 * LANES), range(0, vectors * vector_bytes, vector_bytes)
     inputs = [builder.add(x, builder.mul(x_stride, _I64(row))) for row in range(rows)]
     outputs = [
         [builder.add(builder.add(out, builder.mul(out_stride, _I64(row))), _I64(column)) for column in columns]
@@ -352,7 +352,9 @@ def _phi(builder, kind, *incoming):
 
 
 multiply_float32 = _block(_float32_step)
+multiply_float32_vector = _block(_float32_step, vectors=1)
 multiply_bfloat16 = _block(_float32_step, _widened_vector, 2 * LANES)  # bfloat16 weights only
+multiply_bfloat16_vector = _block(_float32_step, _widened_vector, 2 * LANES, vectors=1)
 multiply_packed_float32 = _block(_float32_step, ahead=_AHEAD)
 multiply_packed_bfloat16 = _block(_bfloat16_step, ahead=_AHEAD)
 

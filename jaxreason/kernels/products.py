@@ -56,9 +56,11 @@ def pack(w: jax.Array) -> Packed | None:
 
 
 def pack_pair(gate: jax.Array, up: jax.Array) -> Packed | None:
-    """Lays the weights of a gate and of what it gates, both [depth, columns], out for `multiply_gated`: blocks in turn."""
-    if gate.shape[1] % COLUMNS:
-        return None
+    """Lays the weights of a gate and of what it gates, both [depth, columns], out for `multiply_gated`: blocks in turn.
+
+    The last block is filled up with zeros, and so are the columns that come out.
+    """
+    gate, up = (jnp.pad(w, ((0, 0), (0, -w.shape[1] % COLUMNS))) for w in (gate, up))
     pair = jnp.stack([w.reshape(w.shape[0], -1, COLUMNS) for w in (gate, up)], axis=2)
     return pack(pair.reshape(gate.shape[0], -1))
 

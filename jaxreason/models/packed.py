@@ -25,9 +25,7 @@ def can_pack(config: ModelConfig) -> bool:
     return (
         importlib.util.find_spec('numba') is not None
         and config.attention_softcap is None
-        and config.head_width % _COLUMNS == 0
-        and config.width % _LANES == 0
-        and config.mlp_width % _COLUMNS == 0
+        and config.head_width % _LANES == config.width % _LANES == config.mlp_width % _LANES == 0
     )
 
 
@@ -54,12 +52,14 @@ def pack_layer(config: ModelConfig, layer: Mapping[str, Any]) -> dict[str, Any]:
     packed = {
         'qkv': pack(jnp.concatenate([weights(attention[name], d) for name in 'qkv'], axis=1)),
         'o': pack(weights(attention['o'], heads)),
-        'down': pack(weights(mlp['down'], f)),
     }
+    down = weights(mlp['down'], f)
     if _is_gated_by_kernel(config):
         packed['gate_up'] = pack_pair(gate, up)
+        down = jnp.pad(down, ((0, -f % _COLUMNS), (0, 0)))  # for the zeros that fill up the last columns of the gate
     else:
         packed['gate'], packed['up'] = pack(gate), pack(up)
+    packed['down'] = pack(down)
     for name, norm in layer.items():
         if name.endswith('_norm'):
             packed[name] = _scale(config, norm)
