@@ -65,6 +65,7 @@ class DeviceSession:
         self._prefilled: dict[Question, Cache] = {}
         self._rows = RowState.idle(0)  # shapes are chosen by `prepare`
         self._places: list[int | None] = []  # handle in each row
+        self._fresh = np.zeros(0, bool)  # rows that a new sample begins in, to be cleared
         self._slots: list[Question | None] = []
         self._cache: Cache | None = None
         self._step_limit = sampler.chunk
@@ -81,6 +82,7 @@ class DeviceSession:
             assert num_rows != 'auto', 'chosen above'
             self._rows = RowState.idle(num_rows)
             self._places = [None] * num_rows
+            self._fresh = np.zeros(num_rows, bool)
             self._slots = [None] * (num_rows // self.sampler.rows_per_slot)
             self._cache = self._empty_cache(room)
 
@@ -146,6 +148,8 @@ class DeviceSession:
         began = time.monotonic()
         with use_mesh(self._lm.mesh), self.timing.pumping():
             self._place()
+            if self._fresh.any():
+                self._cache, self._fresh = _clear_rows(self._cache, self._fresh), np.zeros_like(self._fresh)
             wake = np.array([self._could_join(), bool(self._queue)])
             cache, rows, chunk = decode_chunk(
                 self._lm.config,
@@ -218,7 +222,7 @@ class DeviceSession:
             self._cache = _write_rows(self._cache, np.array([place], np.int32), k, v, length)
             held.parked = None
         else:
-            self._cache = _clear_row(self._cache, place)
+            self._fresh[place] = True
         return True
 
     def _find_place(self, question: Question) -> int | None:
@@ -367,9 +371,9 @@ _read_rows = jax.jit(Cache.read_rows)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _clear_row(cache: Cache, place: int) -> Cache:
-    """A row's place made ready for another: its length is 0, its keys are masked until overwritten."""
-    return dataclasses.replace(cache, length=cache.length.at[place].set(0))
+def _clear_rows(cache: Cache, is_fresh_b: jax.Array) -> Cache:
+    """Places made ready for other rows: their length is 0, their keys are masked until overwritten."""
+    return dataclasses.replace(cache, length=jnp.where(is_fresh_b, 0, cache.length))
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -38,7 +38,7 @@ from jaxreason.kernels.machine import (
     store_word,
 )
 
-_ROWS = 8  # of a slot, taken together
+_QUERIES = 24  # of a slot and a key/value head, taken together at most
 _MASKED = -1e30
 _LINE = 64
 
@@ -86,14 +86,16 @@ def attend(
 
 
 @njit(**OPTIONS)
-def _groups(frame):
-    """Groups of rows in a slot."""
-    return (input_size(frame, _Q, 0) // input_size(frame, _PROMPT_K, 0) + _ROWS - 1) // _ROWS
+def _grouping(frame):
+    """(rows of a group, groups of a slot)."""
+    rows = max(1, _QUERIES * input_size(frame, _K, 1) // input_size(frame, _Q, 1))
+    return rows, (input_size(frame, _Q, 0) // input_size(frame, _PROMPT_K, 0) + rows - 1) // rows
 
 
 @njit(**OPTIONS)
 def _count(frame):
-    return input_size(frame, _PROMPT_K, 0) * input_size(frame, _K, 1) * _groups(frame)
+    _, groups = _grouping(frame)
+    return input_size(frame, _PROMPT_K, 0) * input_size(frame, _K, 1) * groups
 
 
 @njit(**OPTIONS)
@@ -182,9 +184,10 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
         n, h = input_size(frame, _Q, 1), input_size(frame, _Q, 2)
         heads, t = input_size(frame, _K, 1), input_size(frame, _K, 3)
         slots, s = input_size(frame, _PROMPT_K, 0), input_size(frame, _PROMPT_K, 3)
-        m, r, groups = n // heads, input_size(frame, _Q, 0) // slots, _groups(frame)
-        head, slot, first_row = item // groups % heads, item // groups // heads, item % groups * _ROWS
-        num_rows, stride = min(_ROWS, r - first_row), 4 * (s + t)
+        m, r = n // heads, input_size(frame, _Q, 0) // slots
+        together, groups = _grouping(frame)
+        head, slot, first_row = item // groups % heads, item // groups // heads, item % groups * together
+        num_rows, stride = min(together, r - first_row), 4 * (s + t)
         # From here on addresses of this head; a step from row to row each.
         first = slot * r + first_row
         given, q_step = input_at(frame, _Q) + 4 * h * m * head, 4 * h * n
