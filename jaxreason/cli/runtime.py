@@ -21,12 +21,12 @@ def prepare_jax() -> None:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     import jax
 
+    from jaxreason.core.user_cache import user_cache
     from jaxreason.engine.compiles import compiled
-    from jaxreason.models.fetch import user_cache
 
     compiled()  # counts from here on
     if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
-        jax.config.update('jax_compilation_cache_dir', str(user_cache().parent / 'compiled'))
+        jax.config.update('jax_compilation_cache_dir', str(user_cache('compiled')))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
 
 

@@ -10,8 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-import jax
-
 from jaxreason.core.architecture import DType
 from jaxreason.core.errors import ConfigError
 from jaxreason.data.boundaries import Boundaries

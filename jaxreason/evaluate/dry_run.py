@@ -12,6 +12,7 @@ from jaxreason.core.errors import TokenizerError
 from jaxreason.core.flops import decode_flops, prompt_flops
 from jaxreason.core.quantities import quantity
 from jaxreason.core.types import Problem, Row
+from jaxreason.core.user_cache import user_cache
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.buckets import cache_bytes, check_context
@@ -22,7 +23,7 @@ from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.row_choice import REASONS, with_rows
 from jaxreason.evaluate.shapes import Shapes, shapes_of
 from jaxreason.evaluate.units import Unit, copies_of, solutions_of, units_of
-from jaxreason.models.fetch import resolve, user_cache
+from jaxreason.models.fetch import resolve
 from jaxreason.models.folder import Weights, open_weights
 from jaxreason.models.presets import PRESETS
 
@@ -94,7 +95,7 @@ def _open(source: str) -> Weights | None:
     preset = PRESETS.get(source)
     if preset is None:
         return open_weights(resolve(source))
-    path = user_cache() / preset.file_name
+    path = user_cache('weights') / preset.file_name
     return open_weights(path) if path.is_file() else None
 
 

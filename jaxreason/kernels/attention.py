@@ -4,15 +4,14 @@ Only what is there is read, not the room for it. The rows of a slot are taken to
 of them; scores, softmax and weighted sums of a group of rows stay in a core's cache. Sums over keys run in the order of the
 keys: neither neighbours nor room change a bit.
 
-Legend as in `models.layers`: `b` rows, `n` query heads, `g` key/value heads, `h` head width, `t` room of a row, `q` slots, `s` room
-of a prompt; and `m` query heads a key/value head.
+Legend as in `models.layers`: `b` rows, `n` query heads, `g` key/value heads, `h` head width, `t` room of a row, `q` slots, `s`
+room of a prompt; and `m` query heads a key/value head.
 """
 
 import jax
-import jax.numpy as jnp
 from numba import njit
 
-from jaxreason.kernels.calls import OPTIONS, input_at, input_size, kernel, output_at
+from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, output_at
 from jaxreason.kernels.machine import (
     COLUMNS,
     LANES,
@@ -79,9 +78,9 @@ def attend(
     assert q_bnh.shape[2] % LANES == k_bght.shape[3] % COLUMNS == prompt_k_qghs.shape[3] % COLUMNS == 0, 'whole vectors'
     new_k_bgh, new_v_bgh = new_k_bgh.astype(k_bght.dtype), new_v_bgh.astype(k_bght.dtype)
     like = [jax.ShapeDtypeStruct(x.shape, k_bght.dtype) for x in (q_bnh, k_bght, v_bgth)]
-    name = _BFLOAT16 if k_bght.dtype == jnp.bfloat16 else _FLOAT32
-    call = jax.ffi.ffi_call(name, like, input_output_aliases={_K: 1, _V: 2})
-    out_bnh, k_bght, v_bgth = call(q_bnh, new_k_bgh, new_v_bgh, k_bght, v_bgth, prompt_k_qghs, prompt_v_qgsh, spans_b5)
+    kernel = _ATTEND[k_bght.dtype.name]
+    operands = q_bnh, new_k_bgh, new_v_bgh, k_bght, v_bgth, prompt_k_qghs, prompt_v_qgsh, spans_b5
+    out_bnh, k_bght, v_bgth = kernel(like, *operands, aliases={_K: 1, _V: 2})
     return out_bnh, k_bght, v_bgth
 
 
@@ -143,7 +142,7 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
     @njit(**OPTIONS)
     def fetch_own(k, v, h, t, first, last):
         """Asks for a row's keys and values."""
-        for channel in range(h):
+        for _ in range(h):
             for at in range(k + size * first, k + size * last, _LINE):
                 fetch_line(at)
             k += size * t
@@ -192,10 +191,18 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
         first = slot * r + first_row
         given, q_step = input_at(frame, _Q) + 4 * h * m * head, 4 * h * n
         out, out_step = output_at(frame, 0) + size * h * m * head, size * h * n
-        new_k, new_v, new_step = input_at(frame, _NEW_K) + size * h * head, input_at(frame, _NEW_V) + size * h * head, size * h * heads
+        new_k, new_v, new_step = (
+            input_at(frame, _NEW_K) + size * h * head,
+            input_at(frame, _NEW_V) + size * h * head,
+            size * h * heads,
+        )
         k, v, step = input_at(frame, _K) + size * h * t * head, input_at(frame, _V) + size * h * t * head, size * h * t * heads
         prompt = size * h * s * (slot * heads + head)
-        prompt_k, prompt_v, spans = input_at(frame, _PROMPT_K) + prompt, input_at(frame, _PROMPT_V) + prompt, input_at(frame, _SPANS)
+        prompt_k, prompt_v, spans = (
+            input_at(frame, _PROMPT_K) + prompt,
+            input_at(frame, _PROMPT_V) + prompt,
+            input_at(frame, _SPANS),
+        )
 
         rows = allocate(8 * num_rows + 4 * num_rows * m * 2 * h + num_rows * m * stride + 4 * num_rows * m)
         queries = rows + 8 * num_rows
@@ -232,11 +239,28 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
                 row = load_word(rows + 8 * (seeing + 1))
                 at = load_int(spans + _SPAN * row + _WRITE)
                 if at < t:
-                    append(new_k + new_step * row, new_v + new_step * row, k + step * row + size * at, v + step * row + size * h * at, h, t)
+                    append(
+                        new_k + new_step * row,
+                        new_v + new_step * row,
+                        k + step * row + size * at,
+                        v + step * row + size * h * at,
+                        h,
+                        t,
+                    )
             if seeing >= 0:
                 row, mine = load_word(rows + 8 * seeing), scores + seeing * m * stride
                 span = spans + _SPAN * row
-                score(m, queries + 4 * h * m * seeing, h, k + step * row, t, mine + 4 * s, stride, load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST))
+                score(
+                    m,
+                    queries + 4 * h * m * seeing,
+                    h,
+                    k + step * row,
+                    t,
+                    mine + 4 * s,
+                    stride,
+                    load_int(span + _OWN_FIRST),
+                    load_int(span + _OWN_LAST),
+                )
                 for query in range(m):
                     shared = mine + query * stride
                     total = _softmax(span, shared, shared + 4 * s, shared_first, shared_last)
@@ -267,5 +291,8 @@ def _copy_half(source, target):
     store_half(target, load_half(source))
 
 
-_FLOAT32 = kernel('jaxreason_attend_float32', _count, _work(multiply_float32, multiply_float32_vector, _copy_float, divide_float32, 4))
-_BFLOAT16 = kernel('jaxreason_attend_bfloat16', _count, _work(multiply_bfloat16, multiply_bfloat16_vector, _copy_half, divide_bfloat16, 2))
+_WORK = {
+    'float32': _work(multiply_float32, multiply_float32_vector, _copy_float, divide_float32, 4),
+    'bfloat16': _work(multiply_bfloat16, multiply_bfloat16_vector, _copy_half, divide_bfloat16, 2),
+}
+_ATTEND = {dtype: Kernel(f'attend_{dtype}', _count, work) for dtype, work in _WORK.items()}

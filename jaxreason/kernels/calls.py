@@ -8,23 +8,32 @@ Offsets are those of `xla/ffi/api/c_api.h`, version 0.3, which ships with jaxlib
 registered.
 """
 
+import contextlib
 import ctypes
-from collections.abc import Callable
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
+import llvmlite
+import llvmlite.binding
+import numba
 from llvmlite import ir
-from numba import cfunc, njit, types
-from numba.core import cgutils
+from numba import njit, types
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-from jaxreason.kernels.machine import allocate, call_address, fetch_add, free, load_int, load_word, pause, store_int, store_word
+from jaxreason.core.user_cache import user_cache
+from jaxreason.kernels.machine import allocate, call_address, fetch_add, free, load_word, pause, store_int, store_word
 
-OPTIONS: dict[str, Any] = {'error_model': 'numpy', 'cache': True, 'boundscheck': False}
+OPTIONS: dict[str, Any] = {'error_model': 'numpy', 'boundscheck': False}
 _VERSION = 0, 3
 
 # XLA_FFI_CallFrame
-_EXTENSION, _API, _CONTEXT, _INPUTS, _OUTPUTS = 8, 16, 24, 72, 112
+_EXTENSION, _API, _CONTEXT, _NUM_INPUTS, _INPUTS, _OUTPUTS = 8, 16, 24, 56, 72, 112
 # XLA_FFI_Metadata_Extension, XLA_FFI_Metadata
 _METADATA, _MAJOR, _MINOR, _TRAITS = 24, 24, 28, 32
 # XLA_FFI_Api
@@ -36,6 +45,12 @@ _DATA, _DIMS = 24, 40
 _FRAME, _NEXT, _NUM_ITEMS, _AT_WORK, _HOLDERS, _STATE_BYTES = 0, 64, 128, 192, 256, 320
 _CLOSED = 2**32  # added to _AT_WORK when the call is over
 _MOST_HELPERS = 63
+
+
+@njit(**OPTIONS)
+def num_inputs(frame):
+    """Operands of a call."""
+    return load_word(frame + _NUM_INPUTS)
 
 
 @njit(**OPTIONS)
@@ -114,17 +129,74 @@ def _address_of(task) -> Callable:
     return address
 
 
-def kernel(name: str, count: Callable, work: Callable) -> str:
-    """Makes a kernel callable from compiled programs on CPUs.
+class Kernel:
+    """A kernel that compiled programs on CPUs call by name; compiled itself when a program with it is first traced.
 
-    Args:
-        name: what programs call it.
+    Attributes:
+        name: what programs call it; a digest of this package's source and of the compiler is added, so that a program kept
+            by JAX's persistent cache never meets another kernel than its own.
+    """
+
+    def __init__(self, name: str, count: Callable, work: Callable):
+        """Args:
+        name: a name of its own.
         count: Numba function of a frame: number of items.
         work: Numba function of a frame and an item's index.
+        """
+        self.name = f'jaxreason_{name}_{_digest()}'
+        self._count, self._work = count, work
+        self._handle: CFunc | None = None
 
-    Returns:
-        `name`, for `jax.ffi.ffi_call`.
-    """
+    def __call__(self, outputs: Any, *inputs: jax.Array, aliases: Mapping[int, int] | None = None) -> Any:
+        """Calls the kernel.
+
+        Args:
+            outputs: shapes and dtypes of the results, as `jax.ffi.ffi_call` takes them.
+            inputs: operands.
+            aliases: results that lie where an operand lies, by the operand's index.
+        """
+        if self._handle is None:
+            self._handle = _compile(self.name, _handler(self._count, self._work))
+            pointer = ctypes.pythonapi.PyCapsule_New
+            pointer.restype, pointer.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+            jax.ffi.register_ffi_target(self.name, pointer(self._handle.address, None, None), platform='cpu')
+        return jax.ffi.ffi_call(self.name, outputs, input_output_aliases=dict(aliases or {}))(*inputs)
+
+
+@functools.cache
+def _digest() -> str:
+    """Ten hexadecimal digits that stand for what kernels are made of and by."""
+    made_of = b''.join(path.read_bytes() for path in sorted(Path(__file__).parent.glob('*.py')))
+    made_by = f'{numba.__version__} {llvmlite.__version__} {llvmlite.binding.get_host_cpu_name()}'
+    return hashlib.sha256(made_of + made_by.encode()).hexdigest()[:10]
+
+
+class _KernelCache(FunctionCache):
+    """Compiled kernels in the user's cache, found by name: Numba's own keys differ from process to process."""
+
+    def __init__(self, function: Callable, name: str):
+        self._kernel = name
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(user_cache('kernels'))
+        try:
+            super().__init__(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return sig, codegen.magic_tuple(), self._kernel
+
+
+def _compile(name: str, handler: Callable) -> CFunc:
+    """A C function, from the cache where it has been compiled before."""
+    function = CFunc(handler, ((types.int64,), types.int64), {}, OPTIONS)
+    with contextlib.suppress(RuntimeError):  # no folder can be written to: compiled anew each time
+        function._cache = _KernelCache(handler, name)
+    function.compile()
+    return function
+
+
+def _handler(count: Callable, work: Callable) -> Callable:
+    """What XLA calls, of a frame's address; 0 says that all went well."""
 
     @njit(**OPTIONS)
     def drain(state):
@@ -168,7 +240,6 @@ def kernel(name: str, count: Callable, work: Callable) -> str:
             pause()
         _leave(state)
 
-    @cfunc(types.int64(types.int64), **OPTIONS)
     def handle(frame):
         extension = load_word(frame + _EXTENSION)
         if extension != 0:
@@ -183,11 +254,4 @@ def kernel(name: str, count: Callable, work: Callable) -> str:
                 work(frame, item)
         return 0
 
-    pointer = ctypes.pythonapi.PyCapsule_New
-    pointer.restype, pointer.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    jax.ffi.register_ffi_target(name, pointer(handle.address, None, None), platform='cpu')
-    _KEPT.append(handle)
-    return name
-
-
-_KEPT: list[Any] = []  # compiled functions live as long as the process
+    return handle

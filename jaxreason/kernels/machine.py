@@ -309,7 +309,9 @@ def _rows(builder, kind, rows, x, x_stride, w, w_stride, out, out_stride, depth,
         [builder.add(builder.add(out, builder.mul(out_stride, _I64(row))), _I64(column)) for column in columns]
         for row in range(rows)
     ]
-    fresh, going_on, start, loop, end = (builder.append_basic_block(name) for name in ('fresh', 'going_on', 'start', 'loop', 'end'))
+    fresh, going_on, start, loop, end = (
+        builder.append_basic_block(name) for name in ('fresh', 'going_on', 'start', 'loop', 'end')
+    )
     builder.cbranch(builder.icmp_signed('!=', adds, _I64(0)), going_on, fresh)
     builder.position_at_end(fresh)
     builder.branch(start)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numba import njit
 
-from jaxreason.kernels.calls import OPTIONS, input_at, input_size, kernel, output_at
+from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, output_at
 from jaxreason.kernels.machine import LANES, load_float, norm_bfloat16, norm_float32, sum_of_squares
 
 _ROWS_AN_ITEM = 16
@@ -22,8 +22,7 @@ def rms_norm(x: jax.Array, scale: jax.Array, epsilon: float, dtype: str) -> jax.
         epsilon: added to the mean square.
         dtype: of the result, float32 or bfloat16.
     """
-    name = _BFLOAT16 if jnp.dtype(dtype) == jnp.bfloat16 else _FLOAT32
-    return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(x.shape, dtype))(x, scale, jnp.float32(epsilon))
+    return _NORM[dtype](jax.ShapeDtypeStruct(x.shape, dtype), x, scale, jnp.float32(epsilon))
 
 
 @njit(**OPTIONS)
@@ -44,5 +43,5 @@ def _work(norm, size):
     return work
 
 
-_FLOAT32 = kernel('jaxreason_rms_norm_float32', _count, _work(norm_float32, 4))
-_BFLOAT16 = kernel('jaxreason_rms_norm_bfloat16', _count, _work(norm_bfloat16, 2))
+_WORK = {'float32': _work(norm_float32, 4), 'bfloat16': _work(norm_bfloat16, 2)}
+_NORM = {dtype: Kernel(f'rms_norm_{dtype}', _count, work) for dtype, work in _WORK.items()}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 from numba import njit
 
-from jaxreason.kernels.calls import OPTIONS, input_at, input_size, kernel, output_at, output_size
+from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, num_inputs, output_at, output_size
 from jaxreason.kernels.machine import (
     COLUMNS,
     LANES,
@@ -80,14 +80,12 @@ def multiply(x: jax.Array, w: Packed, onto: jax.Array | None = None, live: jax.A
     live = _all_rows(x) if live is None else live
     x = x.astype(w.blocks.dtype)
     columns, padded = w.columns, w.blocks.shape[0] * COLUMNS
-    is_half = w.blocks.dtype == jnp.bfloat16
-    out = jax.ShapeDtypeStruct((x.shape[0], padded), jnp.float32)
+    kernel, out = _MULTIPLY[x.dtype.name], jax.ShapeDtypeStruct((x.shape[0], padded), jnp.float32)
     if onto is None:
-        product = jax.ffi.ffi_call(_MULTIPLY_BFLOAT16 if is_half else _MULTIPLY_FLOAT32, out)(x, w.blocks, live)
+        product = kernel(out, x, w.blocks, live)
     else:
         onto = jnp.pad(onto, ((0, 0), (0, padded - columns)))
-        name = _ADD_BFLOAT16 if is_half else _ADD_FLOAT32
-        product = jax.ffi.ffi_call(name, out, input_output_aliases={3: 0})(x, w.blocks, live, onto)
+        product = kernel(out, x, w.blocks, live, onto, aliases={3: 0})
     return product if columns == padded else product[:, :columns]
 
 
@@ -104,8 +102,7 @@ def multiply_gated(x: jax.Array, w: Packed, live: jax.Array | None = None) -> ja
     """
     live = _all_rows(x) if live is None else live
     out = jax.ShapeDtypeStruct((x.shape[0], w.columns // 2), w.blocks.dtype)
-    name = _GATED_BFLOAT16 if w.blocks.dtype == jnp.bfloat16 else _GATED_FLOAT32
-    return jax.ffi.ffi_call(name, out)(x.astype(w.blocks.dtype), w.blocks, live)
+    return _GATED[w.blocks.dtype.name](out, x.astype(w.blocks.dtype), w.blocks, live)
 
 
 def _all_rows(x: jax.Array) -> jax.Array:
@@ -117,13 +114,13 @@ def _count(frame):
     return (input_size(frame, 1, 0) + _BLOCKS_AN_ITEM - 1) // _BLOCKS_AN_ITEM
 
 
-def _plain(multiply_block, adds):
+def _plain(multiply_block):
     @njit(**OPTIONS)
     def work(frame, item):
         x, w, out = input_at(frame, 0), input_at(frame, 1), output_at(frame, 0)
         num_rows, num_blocks, depth = load_int(input_at(frame, 2)), input_size(frame, 1, 0), input_size(frame, 1, 1)
         x_stride, out_stride = 4 * depth, 4 * output_size(frame, 0, 1)
-        first = item * _BLOCKS_AN_ITEM
+        first, adds = item * _BLOCKS_AN_ITEM, num_inputs(frame) - 3
         for block in range(first, min(first + _BLOCKS_AN_ITEM, num_blocks)):
             weights, sums = w + block * depth * _BLOCK_BYTES, out + block * _BLOCK_BYTES
             row, passes = 0, (num_rows + MOST_ROWS - 1) // MOST_ROWS
@@ -170,9 +167,10 @@ def _gated(multiply_block, gate, size):
     return work
 
 
-_MULTIPLY_FLOAT32 = kernel('jaxreason_multiply_float32', _count, _plain(multiply_packed_float32, 0))
-_MULTIPLY_BFLOAT16 = kernel('jaxreason_multiply_bfloat16', _count, _plain(multiply_packed_bfloat16, 0))
-_ADD_FLOAT32 = kernel('jaxreason_add_float32', _count, _plain(multiply_packed_float32, 1))
-_ADD_BFLOAT16 = kernel('jaxreason_add_bfloat16', _count, _plain(multiply_packed_bfloat16, 1))
-_GATED_FLOAT32 = kernel('jaxreason_gated_float32', _count, _gated(multiply_packed_float32, gate_float32, 4))
-_GATED_BFLOAT16 = kernel('jaxreason_gated_bfloat16', _count, _gated(multiply_packed_bfloat16, gate_bfloat16, 2))
+_PLAIN = {'float32': _plain(multiply_packed_float32), 'bfloat16': _plain(multiply_packed_bfloat16)}
+_MULTIPLY = {dtype: Kernel(f'multiply_{dtype}', _count, work) for dtype, work in _PLAIN.items()}
+_PAIRED = {
+    'float32': _gated(multiply_packed_float32, gate_float32, 4),
+    'bfloat16': _gated(multiply_packed_bfloat16, gate_bfloat16, 2),
+}
+_GATED = {dtype: Kernel(f'multiply_gated_{dtype}', _count, work) for dtype, work in _PAIRED.items()}

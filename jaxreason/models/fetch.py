@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxreason.core.errors import WeightsError
+from jaxreason.core.user_cache import user_cache
 from jaxreason.models.fetch_progress import Progress, shown
 from jaxreason.models.hub import fetch_from_hub, hub_folder, is_hub_name
 from jaxreason.models.presets import PRESETS, Preset
@@ -44,7 +45,7 @@ def fetch(name: str, cache_dir: str | Path | None = None, progress: Progress | N
     preset = PRESETS.get(name)
     if preset is None and not is_hub_name(name):
         raise _unknown(name)
-    cache = Path(cache_dir) if cache_dir is not None else user_cache()
+    cache = Path(cache_dir) if cache_dir is not None else user_cache('weights')
     try:
         if preset is not None and _is_intact(cache / preset.file_name, preset):
             return cache / preset.file_name
@@ -80,7 +81,7 @@ def resolve(source: str | Path, cache_dir: str | Path | None = None, progress: P
     if os.path.exists(path):  # unlike Path.exists, it takes an impossible name for an absent one
         return path
     if is_hub_name(text):
-        cached = hub_folder(Path(cache_dir) if cache_dir is not None else user_cache(), text)
+        cached = hub_folder(Path(cache_dir) if cache_dir is not None else user_cache('weights'), text)
         if cached.is_dir():
             return cached
         raise WeightsError(f'{text}: no such folder, and no such model in the cache; run `jaxreason weights fetch {text}`.')
@@ -89,18 +90,6 @@ def resolve(source: str | Path, cache_dir: str | Path | None = None, progress: P
             f'{text[:200]!r}: no such folder or file; give a folder, a .gguf file or a preset: {", ".join(PRESETS)}.'
         )
     raise _unknown(text)
-
-
-def user_cache() -> Path:
-    """The folder that this user's models are kept in, whether it exists or not."""
-    given = os.environ.get('XDG_CACHE_HOME', '')
-    if os.path.isabs(given):  # the standard says that a relative path is to be ignored
-        base = Path(given)
-    elif sys.platform == 'darwin':
-        base = Path.home() / 'Library' / 'Caches'
-    else:
-        base = Path.home() / '.cache'
-    return base / 'jaxreason' / 'weights'
 
 
 def _unknown(name: str) -> WeightsError:

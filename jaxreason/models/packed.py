@@ -126,9 +126,7 @@ def _attention(
 
     n, g, h = config.num_heads, config.num_kv_heads, config.head_width
     b, c = qkv_bcx.shape[:2]
-    q_bcnh, k_bcgh, v_bcgh = (
-        x.reshape(b, c, -1, h) for x in jnp.split(qkv_bcx, [n * h, (n + g) * h], axis=2)
-    )
+    q_bcnh, k_bcgh, v_bcgh = (x.reshape(b, c, -1, h) for x in jnp.split(qkv_bcx, [n * h, (n + g) * h], axis=2))
 
     def head_norm(name: str, x_bcnh: jax.Array) -> jax.Array:
         return rms_norm(x_bcnh.reshape(-1, h), layer[name], config.norm_epsilon, 'float32').reshape(x_bcnh.shape)

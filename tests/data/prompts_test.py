@@ -284,10 +284,10 @@ def test_a_prompt_survives_its_configuration_file(tmp_path):
 
 
 def test_the_real_template_of_smollm2():
-    from jaxreason.models.fetch import user_cache
+    from jaxreason.core.user_cache import user_cache
     from jaxreason.models.gguf_file import GgufFile
 
-    path = Path(os.environ.get('JAXREASON_SMOLLM2_GGUF', user_cache() / 'SmolLM2-135M-Instruct.Q4_1.gguf'))
+    path = Path(os.environ.get('JAXREASON_SMOLLM2_GGUF', user_cache('weights') / 'SmolLM2-135M-Instruct.Q4_1.gguf'))
     if not path.is_file():
         pytest.skip('needs the SmolLM2 GGUF in the cache')
     tokenizer = Tokenizer.from_gguf(GgufFile.open(path).metadata)

@@ -50,10 +50,10 @@ def test_every_way_to_cut_text_has_a_golden():
 
 
 def test_all_problems_of_smollm2_have_the_ids_of_llama_cpp():
-    from jaxreason.models.fetch import user_cache
+    from jaxreason.core.user_cache import user_cache
     from jaxreason.models.gguf_file import GgufFile
 
-    path = Path(os.environ.get('JAXREASON_SMOLLM2_GGUF', user_cache() / 'SmolLM2-135M-Instruct.Q4_1.gguf'))
+    path = Path(os.environ.get('JAXREASON_SMOLLM2_GGUF', user_cache('weights') / 'SmolLM2-135M-Instruct.Q4_1.gguf'))
     if not path.is_file() or not SHARED.is_dir():
         pytest.skip('needs the SmolLM2 GGUF in the cache and ../shared/data')
     tokenizer = Tokenizer.from_gguf(GgufFile.open(path).metadata)

@@ -14,8 +14,9 @@ import zipfile
 import pytest
 
 from jaxreason.core.errors import WeightsError
+from jaxreason.core.user_cache import user_cache
 from jaxreason.models import fetch as fetching
-from jaxreason.models.fetch import fetch, resolve, user_cache
+from jaxreason.models.fetch import fetch, resolve
 from jaxreason.models.fetch_progress import shown
 from jaxreason.models.presets import PRESETS, Preset
 
@@ -353,12 +354,12 @@ def test_the_cache_follows_the_user_s_settings(monkeypatch, tmp_path):
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     monkeypatch.setattr(sys, 'platform', 'linux')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'xdg'))
-    assert user_cache() == tmp_path / 'xdg' / 'jaxreason' / 'weights'
+    assert user_cache('weights') == tmp_path / 'xdg' / 'jaxreason' / 'weights'
     for value in ('', 'relative'):
         monkeypatch.setenv('XDG_CACHE_HOME', value)
-        assert user_cache() == tmp_path / 'home' / '.cache' / 'jaxreason' / 'weights'
+        assert user_cache('weights') == tmp_path / 'home' / '.cache' / 'jaxreason' / 'weights'
     monkeypatch.setattr(sys, 'platform', 'darwin')
-    assert user_cache() == tmp_path / 'home' / 'Library' / 'Caches' / 'jaxreason' / 'weights'
+    assert user_cache('weights') == tmp_path / 'home' / 'Library' / 'Caches' / 'jaxreason' / 'weights'
 
 
 def test_the_presets_are_those_of_the_table():

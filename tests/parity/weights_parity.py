@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.models.fetch import user_cache
+from jaxreason.core.user_cache import user_cache
 from jaxreason.models.folder import open_weights, read_checkpoint
 from jaxreason.models.folder_writer import write_folder
 from jaxreason.models.gguf_file import GgufFile
@@ -28,7 +28,7 @@ from jaxreason.models.transformer import forward
 torch = pytest.importorskip('torch')
 transformers = pytest.importorskip('transformers')
 
-REAL = user_cache() / PRESETS['smollm2-135m'].file_name
+REAL = user_cache('weights') / PRESETS['smollm2-135m'].file_name
 TOKENS = [[1, 5, 9, 2, 30, 17, 8, 44], [3, 3, 7, 60, 61, 2, 0, 12]]
 
 
