@@ -12,6 +12,7 @@ PACKAGE = ROOT / 'jaxreason'
 LAYERS = [
     'core',
     'data',
+    'kernels',
     'models',
     'engine',
     'search',
