@@ -17,7 +17,7 @@ from jaxreason.data.datasets import load_problems
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.buckets import cache_bytes, check_context
 from jaxreason.engine.memory import place_on_cpu
-from jaxreason.engine.rows import GIB, check_memory, choose_rows
+from jaxreason.engine.rows import GIB, check_memory, choose_rows, resolve_cache_dtype
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.row_choice import REASONS, with_rows
@@ -25,6 +25,7 @@ from jaxreason.evaluate.shapes import Shapes, shapes_of
 from jaxreason.evaluate.units import Unit, copies_of, solutions_of, units_of
 from jaxreason.models.fetch import resolve
 from jaxreason.models.folder import Weights, open_weights
+from jaxreason.models.packed import can_pack
 from jaxreason.models.presets import PRESETS
 
 _BYTES = {'float32': 4, 'bfloat16': 2}
@@ -132,22 +133,21 @@ def _with_rows(
 
 
 def _memory(config: EvaluateConfig, model: ModelConfig, shapes: Shapes, why: Sequence[str]) -> list[tuple[str, str]]:
+    mesh = config.model.mesh
     parameters = model.num_parameters * _BYTES[model.parameter_dtype]
-    asked = config.sampler.cache_dtype
-    cached = model.matmul_dtype if asked == 'auto' else asked
+    cached = resolve_cache_dtype(config.sampler.cache_dtype, model)
     sizes = (shapes.num_slots, shapes.num_rows, shapes.prompt_room, shapes.row_room)
     cache = cache_bytes(model, *sizes, cached)
     # Which device will run it is not asked here.
-    doubled = ', twice that on a CPU' if asked == 'auto' and cached == 'bfloat16' else ''
+    doubled = ', twice that on one CPU' if mesh is None and can_pack(model) else ''
     logits = 2 * shapes.num_rows * model.vocab_size * _BYTES['float32']
-    mesh = config.model.mesh
     spread = '' if mesh is None else f' over the mesh {", ".join(f"{axis} {size}" for axis, size in mesh.items())}'
     return [
         ('shapes', f'{shapes.num_rows} rows in {shapes.num_slots} slots of {config.sampler.rows_per_slot}'),
         *(('', line) for line in why),
         ('', f'room for {shapes.prompt_room:,} prompt tokens a slot and {shapes.row_room:,} new tokens a row'),
-        ('memory', f'{quantity(parameters, "B"):>9} parameters in {model.parameter_dtype}'),
-        ('', f'{quantity(cache, "B"):>9} keys and values in {cached}{doubled}'),
+        ('memory', f'{quantity(parameters, "B"):>9} parameters in {model.parameter_dtype}{doubled}'),
+        ('', f'{quantity(cache, "B"):>9} keys and values in {cached}'),
         ('', f'{quantity(logits, "B"):>9} logits in float32, as computed and as drawn from'),
         ('', f'{quantity(parameters + cache + logits, "B"):>9} together{spread}, before what the compiler adds'),
     ]

@@ -49,7 +49,7 @@ def pack_layer(config: ModelConfig, layer: Mapping[str, Any]) -> dict[str, Any]:
 
     d, f, heads = config.width, config.mlp_width, config.num_heads * config.head_width
     gate, up = weights(mlp['gate'], d), weights(mlp['up'], d)
-    packed = {
+    packed: dict[str, Any] = {
         'qkv': pack(jnp.concatenate([weights(attention[name], d) for name in 'qkv'], axis=1)),
         'o': pack(weights(attention['o'], heads)),
     }
@@ -144,6 +144,7 @@ def _attention(
         v_bgth = jnp.moveaxis(v_bcgh, 2, 1).astype(config.matmul_dtype)
         out_bgcmh = attend(config, q_bgcmh, k_bght, v_bgth, frame)
     else:
+        assert frame.write_at is not None
         cache = cache._replace(k=append(cache.k, k_bcgh, frame.write_at, 3), v=append(cache.v, v_bcgh, frame.write_at, 2))
         out_bgcmh = attend_cached(config, q_bgcmh, cache, frame)
     return jnp.moveaxis(out_bgcmh, 1, 2).reshape(b * c, n * h), cache
@@ -157,6 +158,7 @@ def _attend_by_kernel(
     def flat(x: jax.Array) -> jax.Array:
         return x.reshape(-1, *x.shape[2:])
 
+    assert frame.spans is not None and frame.write_at is not None
     q, k, v, spans = map(flat, (q_bcnh, k_bcgh, v_bcgh, frame.spans))
     if q_bcnh.shape[1] == 1:
         out, new_k, new_v = attend_spans(q, k, v, cache.k, cache.v, cache.prompt_k, cache.prompt_v, spans)

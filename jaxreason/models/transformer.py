@@ -221,8 +221,10 @@ def _spans(window: int, positions_bc: jax.Array, cache: Cache, frame: Frame) -> 
     is_decoding = positions_bc.shape[1] == 1 and cache.prompt_room > 0
     if (cache.prompt_room > 0) != is_decoding or cache.prompt_room % 32 or cache.row_room % 32:
         return None
+    assert frame.write_at is not None
     first_bc = jnp.maximum(positions_bc - window + 1, 0) if window else jnp.zeros_like(positions_bc)
     nowhere_bc, none_bc, end_bc = jnp.full_like(positions_bc, cache.row_room), jnp.zeros_like(positions_bc), frame.write_at + 1
+    spans: tuple[jax.Array, ...]
     if is_decoding:
         prompt_b1 = jnp.repeat(cache.prompt_length, cache.rows_per_slot, total_repeat_length=cache.num_rows)[:, None]
         spans = frame.write_at, jnp.maximum(first_bc - prompt_b1, 0), end_bc, first_bc, prompt_b1
