@@ -34,7 +34,7 @@ NANO_PROMPT = {'template': 'raw'}
 OURS: dict[str, dict[str, Any]] = {
     'a': {'dtype': 'bfloat16', 'num_rows': 1, 'rows_per_slot': 1, 'chunk': 128},
     'b': {'dtype': 'bfloat16', 'num_rows': 16, 'rows_per_slot': 16, 'chunk': 128},
-    'c': {'dtype': 'bfloat16', 'num_rows': 72, 'rows_per_slot': 8, 'chunk': 128},
+    'c': {'dtype': 'bfloat16', 'num_rows': 64, 'rows_per_slot': 8, 'chunk': 128},
     'd': {'dtype': 'bfloat16', 'num_rows': 8, 'rows_per_slot': 1, 'chunk': 32},
     'e': {'dtype': 'float32', 'num_rows': 1024, 'rows_per_slot': 16, 'chunk': 64},
 }

@@ -176,11 +176,12 @@ class _KernelCache(FunctionCache):
 
     def __init__(self, function: Callable, name: str):
         self._kernel = name
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(user_cache('kernels'))
+        config: Any = numba.config
+        before, config.CACHE_DIR = config.CACHE_DIR, str(user_cache('kernels'))
         try:
             super().__init__(function)
         finally:
-            numba.config.CACHE_DIR = before
+            config.CACHE_DIR = before
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return sig, codegen.magic_tuple(), self._kernel
@@ -188,7 +189,7 @@ class _KernelCache(FunctionCache):
 
 def _compile(name: str, handler: Callable) -> CFunc:
     """A C function, from the cache where it has been compiled before."""
-    function = CFunc(handler, ((types.int64,), types.int64), {}, OPTIONS)
+    function: Any = CFunc(handler, ((types.int64,), types.int64), {}, OPTIONS)
     with contextlib.suppress(RuntimeError):  # no folder can be written to: compiled anew each time
         function._cache = _KernelCache(handler, name)
     function.compile()
