@@ -62,10 +62,10 @@ def pack_layer(config: ModelConfig, layer: Mapping[str, Any]) -> dict[str, Any]:
     packed['down'] = pack(down)
     for name, norm in layer.items():
         if name.endswith('_norm'):
-            packed[name] = _scale(config, norm)
+            packed[name] = norm_scale(config, norm)
     for name in ('q_norm', 'k_norm'):
         if name in attention:
-            packed[name] = _scale(config, attention[name])
+            packed[name] = norm_scale(config, attention[name])
     if config.qkv_bias:
         packed['qkv_bias'] = jnp.concatenate([attention[name]['bias'].reshape(-1) for name in 'qkv']).astype(jnp.float32)
     for name, linear in (('o', attention['o']), ('gate', mlp['gate']), ('up', mlp['up']), ('down', mlp['down'])):
@@ -78,9 +78,17 @@ def _is_gated_by_kernel(config: ModelConfig) -> bool:
     return config.activation == 'silu' and not config.mlp_bias
 
 
-def _scale(config: ModelConfig, norm: Mapping[str, Any]) -> jax.Array:
+def norm_scale(config: ModelConfig, norm: Mapping[str, Any]) -> jax.Array:
+    """What a norm multiplies each channel with, float32."""
     scale = norm['scale'].astype(jnp.float32)
     return 1.0 + scale if config.unit_offset_norms else scale
+
+
+def packed_norm(config: ModelConfig, scale: jax.Array, x: jax.Array) -> jax.Array:
+    """The norm over the last dimension, float32."""
+    from jaxreason.kernels.norms import rms_norm
+
+    return rms_norm(x.reshape(-1, x.shape[-1]), scale, config.norm_epsilon, 'float32').reshape(x.shape)
 
 
 def packed_block(
@@ -122,17 +130,12 @@ def _attention(
     config: ModelConfig, layer: Mapping[str, Any], qkv_bcx: jax.Array, frame: Frame, cache: LayerCache | None
 ) -> tuple[jax.Array, LayerCache | None]:
     """What the heads give, [b c, n h], before it is projected."""
-    from jaxreason.kernels.norms import rms_norm
-
     n, g, h = config.num_heads, config.num_kv_heads, config.head_width
     b, c = qkv_bcx.shape[:2]
     q_bcnh, k_bcgh, v_bcgh = (x.reshape(b, c, -1, h) for x in jnp.split(qkv_bcx, [n * h, (n + g) * h], axis=2))
 
-    def head_norm(name: str, x_bcnh: jax.Array) -> jax.Array:
-        return rms_norm(x_bcnh.reshape(-1, h), layer[name], config.norm_epsilon, 'float32').reshape(x_bcnh.shape)
-
     if config.qk_norm:
-        q_bcnh, k_bcgh = head_norm('q_norm', q_bcnh), head_norm('k_norm', k_bcgh)
+        q_bcnh, k_bcgh = packed_norm(config, layer['q_norm'], q_bcnh), packed_norm(config, layer['k_norm'], k_bcgh)
     q_bcnh = rotate(q_bcnh, frame.cos, frame.sin) * config.score_scale
     k_bcgh = rotate(k_bcgh, frame.cos, frame.sin)
     if cache is not None and frame.spans is not None:

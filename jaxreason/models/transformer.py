@@ -21,7 +21,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.models.attention import Attention, Frame, LayerCache
 from jaxreason.models.cache import Cache
 from jaxreason.models.layers import GatedMLP, RMSNorm, once, rotary_angles
-from jaxreason.models.packed import can_pack, pack_head, pack_layer, packed_block
+from jaxreason.models.packed import can_pack, norm_scale, pack_head, pack_layer, packed_block, packed_norm
 
 Parameters = Mapping[str, Any]
 
@@ -113,7 +113,10 @@ def forward(
         run = _run_unstacked if isinstance(layers, tuple | list) else _run_scanned
     past = None if cache is None else tuple(map(LayerCache, cache.prompt_k, cache.prompt_v, cache.k, cache.v))
     x_bcd, past = run(config, layers, x_bcd, frames, past)
-    hidden_bcd = _apply(RMSNorm(config, config.width), params['final_norm'], x_bcd)
+    if 'packed_layers' in params:
+        hidden_bcd = packed_norm(config, params['packed_final_norm'], x_bcd)
+    else:
+        hidden_bcd = _apply(RMSNorm(config, config.width), params['final_norm'], x_bcd)
     if cache is None:
         return hidden_bcd, None
     cache = dataclasses.replace(
@@ -256,7 +259,7 @@ def for_decoding(config: ModelConfig, params: Parameters) -> dict[str, Any]:
         params: on one device.
 
     Returns:
-        On a CPU `packed_layers` and `packed_head` in place of the layers and the head, where kernels take the architecture;
+        On a CPU `packed_layers`, `packed_final_norm` and `packed_head` in place of theirs, where kernels take the architecture;
         and for bfloat16 `embedding_bits`, the table's bytes as integers (a gather from bfloat16 turns the whole table into
         float32 first). Elsewhere `params` as they are.
     """
@@ -268,6 +271,7 @@ def for_decoding(config: ModelConfig, params: Parameters) -> dict[str, Any]:
         made['embedding_bits'] = jax.lax.bitcast_convert_type(table_vd, jnp.uint16)
     if can_pack(config):
         made['packed_head'] = pack_head(config, made.pop('head', table_vd))
+        made['packed_final_norm'] = norm_scale(config, made.pop('final_norm'))
         made['packed_layers'] = tuple(pack_layer(config, layer) for layer in unstack_layers(params)['layers'])
         del made['layers']
     return made
