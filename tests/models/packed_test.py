@@ -58,15 +58,17 @@ install = jax.jit(Cache.install)
 
 
 def drawn_parameters(config):
-    """Parameters whose norms and biases are drawn too."""
-    params = init_parameters(config, jax.random.key(0))
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [
-        leaf + (0.2 * jax.random.normal(key, leaf.shape)).astype(leaf.dtype) if leaf.ndim < 3 else leaf
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(structure, moved)
+    """Parameters whose norms and biases are drawn too; by NumPy, which compiles nothing."""
+    random = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        scale = {'kernel': leaf.shape[1] ** -0.5 if leaf.ndim > 1 else 1.0, 'scale': 0.2, 'bias': 0.2}
+        values = random.normal(size=leaf.shape) * scale.get(path[-1].key, config.width**-0.5)
+        if path[-1].key == 'scale' and not config.unit_offset_norms:
+            values += 1.0
+        return jnp.asarray(values, leaf.dtype)
+
+    return jax.tree.map_with_path(draw, jax.eval_shape(lambda key: init_parameters(config, key), jax.random.key(0)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,48 +116,45 @@ def test_packed_equals_plain_without_a_cache(pair):
     pair.check(tokens_of(3, 11), positions)
 
 
-def test_packed_equals_plain_from_prefill_to_decoding(pair):
-    lengths = np.array([12, 7])
-    tokens, positions = tokens_of(2, 14), np.where(np.arange(14) < lengths[:, None], np.arange(14), -1)
+def prefilled(pair):
+    """Prompts of 9 and 10 tokens, in two calls of one shape."""
     past = Cache.empty(pair.config, 2, 1, 0, 32)
-    assert pair.calls_attention(tokens, positions, past)
-    past = pair.check(tokens, positions, past)
+    assert pair.calls_attention(tokens_of(2, 8), np.tile(np.arange(8), (2, 1)), past)
+    for seed, lengths in enumerate([(5, 8), (4, 2)]):
+        places = np.where(np.arange(8) < np.asarray(lengths)[:, None], np.arange(8), -1)
+        positions = np.where(places < 0, -1, places + np.asarray(past.next_position())[:, None])
+        past = pair.check(tokens_of(2, 8, seed=seed), positions, past)
+    assert past.length.tolist() == [9, 10]
+    return past
 
-    cache = install(Cache.empty(pair.config, 2, 3, 32, 32), jnp.arange(2), past)
+
+def test_packed_equals_plain_from_prefill_to_decoding(pair):
+    cache = install(Cache.empty(pair.config, 2, 3, 32, 32), jnp.arange(2), prefilled(pair))
+    assert pair.calls_attention(tokens_of(6, 1), cache.next_position()[:, None], cache)
     # Every row is idle at some time: first in the middle and last, then the others.
     for step, idle in enumerate([(1, 5), (0, 2, 3, 4), (), (4, 5)]):
         positions = np.array(cache.next_position())[:, None]
         positions[list(idle)] = -1
-        tokens = tokens_of(6, 1, seed=step)
-        if step == 0:
-            assert pair.calls_attention(tokens, positions, cache)
-        cache = pair.check(tokens, positions, cache)
+        cache = pair.check(tokens_of(6, 1, seed=step), positions, cache)
     assert cache.length.tolist() == [3, 3, 3, 3, 2, 2]
 
 
 @pytest.mark.parametrize('pair', ['llama', 'gemma3'], indirect=True)
 def test_packed_equals_plain_for_several_tokens_after_a_prompt(pair):
-    past = pair.check(tokens_of(2, 6), np.tile(np.arange(6), (2, 1)), Cache.empty(pair.config, 2, 1, 0, 32))
-    cache = install(Cache.empty(pair.config, 2, 2, 32, 32), jnp.arange(2), past)
+    cache = install(Cache.empty(pair.config, 2, 2, 32, 32), jnp.arange(2), prefilled(pair))
     for seed in range(2):
         positions = np.asarray(cache.next_position())[:, None] + np.arange(4)
         positions[1, 2:], positions[3] = -1, -1
+        assert not pair.calls_attention(tokens_of(4, 4), positions, cache)
         cache = pair.check(tokens_of(4, 4, seed=seed), positions, cache)
     assert cache.length.tolist() == [8, 4, 8, 0]
 
 
 @pytest.mark.parametrize('pair', ['qwen3'], indirect=True)
 def test_packed_equals_plain_in_rooms_that_no_kernel_takes(pair):
-    past = Cache.empty(pair.config, 2, 1, 0, 9)
-    tokens, positions = tokens_of(2, 9), np.tile(np.arange(9), (2, 1))
-    assert not pair.calls_attention(tokens, positions, past)
-    cache = install(Cache.empty(pair.config, 2, 2, 10, 32), jnp.arange(2), pair.check(tokens, positions, past))
+    cache = install(Cache.empty(pair.config, 2, 2, 10, 32), jnp.arange(2), prefilled(pair))
+    assert not pair.calls_attention(tokens_of(4, 1), cache.next_position()[:, None], cache)
     pair.check(tokens_of(4, 1), cache.next_position()[:, None], cache)
-
-
-def test_the_prompt_of_a_row_goes_on_in_a_second_prefill(pair):
-    past = pair.check(tokens_of(1, 5), np.arange(5)[None], Cache.empty(pair.config, 1, 1, 0, 32))
-    pair.check(tokens_of(1, 4, seed=1), np.arange(5, 9)[None], past)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +164,7 @@ def test_the_prompt_of_a_row_goes_on_in_a_second_prefill(pair):
 )
 def test_what_no_kernel_takes_stays_as_it_is(change):
     config = dataclasses.replace(LLAMA, **change)
-    params = init_parameters(config, jax.random.key(0))
+    params = drawn_parameters(config)
     kept = for_decoding(config, params)
     assert can_pack(LLAMA) and not can_pack(config)
     assert kept.keys() == params.keys()
@@ -179,13 +178,12 @@ def run_as_is(config, params, tokens, positions, cache):
     return lm_logits(config, params, hidden), cache
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-@pytest.mark.parametrize('name', ['llama', 'gemma3'])
+@pytest.mark.parametrize('name, dtype', [('llama', 'float32'), ('llama', 'bfloat16'), ('gemma3', 'bfloat16')])
 def test_bits_of_a_row_do_not_depend_on_the_number_of_rows(name, dtype):
     config = dataclasses.replace(CONFIGS[name], parameter_dtype=dtype, matmul_dtype=dtype)
-    packed = for_decoding(config, init_parameters(config, jax.random.key(0)))
+    packed = for_decoding(config, drawn_parameters(config))
     tokens = jnp.asarray(tokens_of(1, 12))
-    _, past = run_as_is(config, packed, tokens, jnp.arange(12)[None], Cache.empty(config, 1, 1, 0, 32))
+    _, past = run(config, packed, tokens, jnp.arange(12)[None], Cache.empty(config, 1, 1, 0, 32))
     steps = tokens_of(16, 3, seed=1)
 
     def decode(num_rows, row_room):
@@ -199,5 +197,5 @@ def test_bits_of_a_row_do_not_depend_on_the_number_of_rows(name, dtype):
 
     alone = decode(1, 32)
     assert np.isfinite(alone).all() and (alone[0] != alone[1]).any()
-    for num_rows, row_room in ((3, 32), (16, 32), (16, 96)):
+    for num_rows, row_room in ((3, 32), (16, 96)):
         assert decode(num_rows, row_room).tobytes() == alone.tobytes()
