@@ -18,7 +18,6 @@ from typing import Any
 
 import jax
 import llvmlite
-import llvmlite.binding
 import numba
 from llvmlite import ir
 from numba import njit, types
@@ -27,7 +26,7 @@ from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from jaxreason.core.user_cache import user_cache
-from jaxreason.kernels.machine import allocate, call_address, fetch_add, free, load_word, pause, store_int, store_word
+from jaxreason.kernels.machine import TARGET, allocate, call_address, fetch_add, free, load_word, pause, store_int, store_word
 
 OPTIONS: dict[str, Any] = {'error_model': 'numpy', 'boundscheck': False}
 _VERSION = 0, 3
@@ -167,7 +166,7 @@ class Kernel:
 def _digest() -> str:
     """Ten hexadecimal digits that stand for what kernels are made of and by."""
     made_of = b''.join(path.read_bytes() for path in sorted(Path(__file__).parent.glob('*.py')))
-    made_by = f'{numba.__version__} {llvmlite.__version__} {llvmlite.binding.get_host_cpu_name()}'
+    made_by = f'{numba.__version__} {llvmlite.__version__} {" ".join(TARGET)}'
     return hashlib.sha256(made_of + made_by.encode()).hexdigest()[:10]
 
 

@@ -9,14 +9,17 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 LANES = 16
 COLUMNS = 2 * LANES  # of a block
 
-_FEATURES = llvm.get_host_cpu_features()
-HAS_BFLOAT16 = bool(_FEATURES.get('avx512bf16'))  # multiplies pairs of bfloat16, adds float32
-MOST_ROWS = 12 if _FEATURES.get('avx512f') else 3  # of a block: its sums fill the registers
+# What Numba compiles for: the processor at hand, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES ask for.
+TARGET: tuple[str, ...] = cpu_target.target_context.codegen().magic_tuple()
+_FEATURES = TARGET[2].split(',')
+HAS_BFLOAT16 = '+avx512bf16' in _FEATURES  # multiplies pairs of bfloat16, adds float32
+MOST_ROWS = 12 if '+avx512f' in _FEATURES else 3  # of a block: its sums fill the registers
 _AHEAD = 8192  # bytes of weights fetched ahead; from memory 1.4 times slower with 1,024
 
 _I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -469,8 +472,22 @@ def _put_float32(builder, values, address):
 
 
 def _put_bfloat16(builder, values, address):
-    kind = ir.VectorType(_BFloat(), LANES)
-    builder.store(builder.fptrunc(values, kind), _at(builder, address, kind), align=2)
+    if HAS_BFLOAT16:
+        kind = ir.VectorType(_BFloat(), LANES)
+        builder.store(builder.fptrunc(values, kind), _at(builder, address, kind), align=2)
+        return
+
+    # LLVM would call a function of the compiler's runtime, which is not there: to the nearest by hand, ties to even.
+    def constant(value):
+        return ir.Constant(_WORDS, [value] * LANES)
+
+    bits = builder.bitcast(values, _WORDS)
+    high = builder.lshr(bits, constant(16))
+    up = builder.add(builder.and_(high, constant(1)), constant(0x7FFF))
+    nearest = builder.lshr(builder.add(bits, up), constant(16))
+    words = builder.select(builder.fcmp_unordered('uno', values, values), builder.or_(high, constant(0x40)), nearest)
+    kind = ir.VectorType(_I16, LANES)
+    builder.store(builder.trunc(words, kind), _at(builder, address, kind), align=2)
 
 
 def _writers(put, vector_bytes):
