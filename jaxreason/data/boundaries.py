@@ -116,9 +116,10 @@ class Boundaries:
             Its text, steps and step ends. Tokens after the last text (an end token, a stop string) belong to the last step.
         """
         state, stopped, ends = 0, False, []
+        event_of, state_after = self.event.item, self.transition.item  # several times faster than indexing, one at a time
         for count, token in enumerate(tokens, start=1):
-            event = self.event[state, token]
-            state = self.transition[state, token]
+            event = event_of(state, token)
+            state = state_after(state, token)
             if event & STEP:
                 ends.append(count)
             if event & STOP:

@@ -18,7 +18,7 @@ from jaxreason.evaluate.shapes import shapes_of
 
 # A run that is resumed must have these as they were: they decide its records.
 PINNED = ('weights', 'tokenizer', 'data', 'prompt', 'shapes', 'device', 'packages')
-PACKAGES = ('jaxreason', 'jax', 'jaxlib', 'flax', 'numpy', 'tokenizers', 'math-verify')
+PACKAGES = ('jaxreason', 'jax', 'jaxlib', 'flax', 'numba', 'numpy', 'tokenizers', 'math-verify')
 
 
 def describe_inputs(config: EvaluateConfig, problems: Sequence[Problem]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ Legend as in `models.layers`: `b` rows, `n` query heads, `g` key/value heads, `h
 room of a prompt; and `m` query heads a key/value head.
 """
 
+from typing import NamedTuple
+
 import jax
 from numba import njit
 
@@ -48,6 +50,37 @@ _SPAN = 20
 _WRITE, _OWN_FIRST, _OWN_LAST, _PROMPT_FIRST, _PROMPT_LAST = range(0, _SPAN, 4)
 
 
+class _Group(NamedTuple):
+    """Some rows of a slot at one key/value head: sizes, and addresses with the bytes from row to row."""
+
+    m: int
+    h: int
+    t: int
+    s: int
+    first: int  # row
+    num_rows: int
+    stride: int  # from one query's scores to the next's
+    q: int
+    q_step: int
+    out: int
+    out_step: int
+    new_k: int
+    new_v: int
+    new_step: int
+    k: int
+    v: int
+    step: int
+    prompt_k: int
+    prompt_v: int
+    spans: int
+    # Memory of the group: of its rows that see anything,
+    rows: int  # their numbers
+    queries: int  # and of each of their queries: itself,
+    sums: int  # its weighted sum of values,
+    totals: int  # the sum of its weights,
+    scores: int  # and its scores, the prompt's first, then weights
+
+
 def attend(
     q_bnh: jax.Array,
     new_k_bgh: jax.Array,
@@ -69,7 +102,7 @@ def attend(
         prompt_k_qghs: keys of the slots; row i belongs to slot i // (b / q).
         prompt_v_qgsh: values of the slots.
         spans_b5: int32: where to write (at the room or beyond: nowhere), first own token seen, end of them, first prompt token
-            seen, end of them. A row that sees nothing gets zeros.
+            seen, end of them. A row that sees nothing gets zeros, and writes nothing.
 
     Returns:
         [b, n, h] in the dtype of the keys, the keys, the values. The width of a head is a multiple of 16, both rooms
@@ -179,104 +212,131 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
                 multiply_vector(rows, mine, stride, at + size * wide, size * h, out + 4 * wide, 4 * h, last - first, adds)
 
     @njit(**OPTIONS)
-    def work(frame, item):
+    def locate(frame, item):
+        """The group of an item, and memory for it to work in, which begins at `rows`."""
         n, h = input_size(frame, _Q, 1), input_size(frame, _Q, 2)
         heads, t = input_size(frame, _K, 1), input_size(frame, _K, 3)
         slots, s = input_size(frame, _PROMPT_K, 0), input_size(frame, _PROMPT_K, 3)
         m, r = n // heads, input_size(frame, _Q, 0) // slots
         together, groups = _grouping(frame)
-        head, slot, first_row = item // groups % heads, item // groups // heads, item % groups * together
-        num_rows, stride = min(together, r - first_row), 4 * (s + t)
-        # From here on addresses of this head; a step from row to row each.
-        first = slot * r + first_row
-        given, q_step = input_at(frame, _Q) + 4 * h * m * head, 4 * h * n
-        out, out_step = output_at(frame, 0) + size * h * m * head, size * h * n
-        new_k, new_v, new_step = (
-            input_at(frame, _NEW_K) + size * h * head,
-            input_at(frame, _NEW_V) + size * h * head,
-            size * h * heads,
-        )
-        k, v, step = input_at(frame, _K) + size * h * t * head, input_at(frame, _V) + size * h * t * head, size * h * t * heads
-        prompt = size * h * s * (slot * heads + head)
-        prompt_k, prompt_v, spans = (
-            input_at(frame, _PROMPT_K) + prompt,
-            input_at(frame, _PROMPT_V) + prompt,
-            input_at(frame, _SPANS),
-        )
-
-        rows = allocate(8 * num_rows + 4 * num_rows * m * 2 * h + num_rows * m * stride + 4 * num_rows * m)
+        head, slot, first = item // groups % heads, item // groups // heads, item % groups * together
+        num_rows, stride = min(together, r - first), 4 * (s + t)
+        num_queries, line, room, prompt = num_rows * m, size * h * head, size * h * t, size * h * s * (slot * heads + head)
+        rows = allocate(8 * num_rows + num_queries * (8 * h + stride + 4))
         queries = rows + 8 * num_rows
-        sums = queries + 4 * num_rows * m * h
-        totals = sums + 4 * num_rows * m * h
-        scores = totals + 4 * num_rows * m
+        sums = queries + 4 * num_queries * h
+        totals = sums + 4 * num_queries * h
+        return _Group(
+            m=m,
+            h=h,
+            t=t,
+            s=s,
+            first=slot * r + first,
+            num_rows=num_rows,
+            stride=stride,
+            q=input_at(frame, _Q) + 4 * h * m * head,
+            q_step=4 * h * n,
+            out=output_at(frame, 0) + m * line,
+            out_step=size * h * n,
+            new_k=input_at(frame, _NEW_K) + line,
+            new_v=input_at(frame, _NEW_V) + line,
+            new_step=size * h * heads,
+            k=input_at(frame, _K) + room * head,
+            v=input_at(frame, _V) + room * head,
+            step=room * heads,
+            prompt_k=input_at(frame, _PROMPT_K) + prompt,
+            prompt_v=input_at(frame, _PROMPT_V) + prompt,
+            spans=input_at(frame, _SPANS),
+            rows=rows,
+            queries=queries,
+            sums=sums,
+            totals=totals,
+            scores=totals + 4 * num_queries,
+        )
 
-        # Rows that see any token, their queries, and the prompt tokens that any of them sees.
-        num_seeing, shared_first, shared_last = 0, s, 0
-        for row in range(first, first + num_rows):
-            span = spans + _SPAN * row
+    @njit(**OPTIONS)
+    def gather(group):
+        """Lists the rows that see any token and copies their queries; the others get zeros.
+
+        Returns how many see, and the range of prompt tokens that any of them sees, in whole vectors.
+        """
+        width, seeing, shared_first, shared_last = group.h * group.m, 0, group.s, 0
+        for row in range(group.first, group.first + group.num_rows):
+            span, out = group.spans + _SPAN * row, group.out + group.out_step * row
             has_prompt = load_int(span + _PROMPT_FIRST) < load_int(span + _PROMPT_LAST)
             if has_prompt:
                 shared_first = min(shared_first, load_int(span + _PROMPT_FIRST))
                 shared_last = max(shared_last, load_int(span + _PROMPT_LAST))
             if has_prompt or load_int(span + _OWN_FIRST) < load_int(span + _OWN_LAST):
-                divide_float32(given + q_step * row, queries + 4 * h * m * num_seeing, h * m // LANES, 1.0)
-                store_word(rows + 8 * num_seeing, row)
-                num_seeing += 1
+                divide_float32(group.q + group.q_step * row, group.queries + 4 * width * seeing, width // LANES, 1.0)
+                store_word(group.rows + 8 * seeing, row)
+                seeing += 1
             else:
-                for channel in range(h * m):
-                    store_half(out + out_step * row + size * channel, 0)
-                    store_half(out + out_step * row + size * channel + size - 2, 0)
+                for half in range(0, size * width, 2):
+                    store_half(out + half, 0)
         shared_first, shared_last = _whole(shared_first, shared_last)
-        has_shared = 1 if shared_first < shared_last else 0
+        return seeing, shared_first, shared_last
 
-        score(num_seeing * m, queries, h, prompt_k, s, scores, stride, shared_first, shared_last)
-        for seeing in range(-2, num_seeing):  # fetched two rows ahead, appended to one row ahead: nobody waits for memory
-            if 0 <= seeing + 2 < num_seeing:
-                row = load_word(rows + 8 * (seeing + 2))
-                span = spans + _SPAN * row
-                fetch_own(k + step * row, v + step * row, h, t, load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST))
+    @njit(**OPTIONS)
+    def bring(group, seeing):
+        """Asks for the keys and values of a row."""
+        row = load_word(group.rows + 8 * seeing)
+        span, place = group.spans + _SPAN * row, group.step * row
+        first, last = load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST)
+        fetch_own(group.k + place, group.v + place, group.h, group.t, first, last)
+
+    @njit(**OPTIONS)
+    def write(group, seeing):
+        """Appends a row's new key and value."""
+        row = load_word(group.rows + 8 * seeing)
+        at, new, place = load_int(group.spans + _SPAN * row + _WRITE), group.new_step * row, group.step * row
+        if at < group.t:
+            k, v = group.k + place + size * at, group.v + place + size * group.h * at
+            append(group.new_k + new, group.new_v + new, k, v, group.h, group.t)
+
+    @njit(**OPTIONS)
+    def weigh(group, seeing, shared_first, shared_last):
+        """Scores a row's own keys, and turns all its scores into weights and their sums."""
+        row, mine = load_word(group.rows + 8 * seeing), group.scores + seeing * group.m * group.stride
+        span, queries = group.spans + _SPAN * row, group.queries + 4 * group.h * group.m * seeing
+        first, last, own = load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST), mine + 4 * group.s
+        score(group.m, queries, group.h, group.k + group.step * row, group.t, own, group.stride, first, last)
+        for query in range(group.m):
+            shared = mine + query * group.stride
+            total = _softmax(span, shared, shared + 4 * group.s, shared_first, shared_last)
+            store_float(group.totals + 4 * (group.m * seeing + query), total)
+
+    @njit(**OPTIONS)
+    def combine(group, seeing, adds):
+        """Sums a row's own values, onto those of its prompt, and writes what its heads give."""
+        row, mine = load_word(group.rows + 8 * seeing), group.sums + 4 * group.h * group.m * seeing
+        span, out = group.spans + _SPAN * row, group.out + group.out_step * row
+        first, last = load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST)
+        if first < last:
+            weights = group.scores + seeing * group.m * group.stride + 4 * group.s
+            mix(group.m, weights, group.stride, group.v + group.step * row, group.h, mine, first, last, adds)
+        for query in range(group.m):
+            total = load_float(group.totals + 4 * (group.m * seeing + query))
+            divide(mine + 4 * group.h * query, out + size * group.h * query, group.h // LANES, total)
+
+    @njit(**OPTIONS)
+    def work(frame, item):
+        group = locate(frame, item)
+        num_seeing, first, last = gather(group)
+        num_queries, h, stride = num_seeing * group.m, group.h, group.stride
+        score(num_queries, group.queries, h, group.prompt_k, group.s, group.scores, stride, first, last)
+        for seeing in range(-2, num_seeing):  # fetched two rows ahead, written to one row ahead: nobody waits for memory
+            if seeing + 2 < num_seeing:
+                bring(group, seeing + 2)
             if 0 <= seeing + 1 < num_seeing:
-                row = load_word(rows + 8 * (seeing + 1))
-                at = load_int(spans + _SPAN * row + _WRITE)
-                if at < t:
-                    append(
-                        new_k + new_step * row,
-                        new_v + new_step * row,
-                        k + step * row + size * at,
-                        v + step * row + size * h * at,
-                        h,
-                        t,
-                    )
+                write(group, seeing + 1)
             if seeing >= 0:
-                row, mine = load_word(rows + 8 * seeing), scores + seeing * m * stride
-                span = spans + _SPAN * row
-                score(
-                    m,
-                    queries + 4 * h * m * seeing,
-                    h,
-                    k + step * row,
-                    t,
-                    mine + 4 * s,
-                    stride,
-                    load_int(span + _OWN_FIRST),
-                    load_int(span + _OWN_LAST),
-                )
-                for query in range(m):
-                    shared = mine + query * stride
-                    total = _softmax(span, shared, shared + 4 * s, shared_first, shared_last)
-                    store_float(totals + 4 * (m * seeing + query), total)
-
-        if has_shared:
-            mix(num_seeing * m, scores, stride, prompt_v, h, sums, shared_first, shared_last, 0)
+                weigh(group, seeing, first, last)
+        if first < last:
+            mix(num_queries, group.scores, stride, group.prompt_v, h, group.sums, first, last, 0)
         for seeing in range(num_seeing):
-            row, mine = load_word(rows + 8 * seeing), sums + 4 * h * m * seeing
-            own_first, own_last = load_int(spans + _SPAN * row + _OWN_FIRST), load_int(spans + _SPAN * row + _OWN_LAST)
-            if own_first < own_last:
-                mix(m, scores + seeing * m * stride + 4 * s, stride, v + step * row, h, mine, own_first, own_last, has_shared)
-            for query in range(m):
-                total = load_float(totals + 4 * (m * seeing + query))
-                divide(mine + 4 * h * query, out + out_step * row + size * h * query, h // LANES, total)
-        free(rows)
+            combine(group, seeing, 1 if first < last else 0)
+        free(group.rows)
 
     return work
 

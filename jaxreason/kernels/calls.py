@@ -21,7 +21,7 @@ import llvmlite
 import numba
 from llvmlite import ir
 from numba import njit, types
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
@@ -170,8 +170,14 @@ def _digest() -> str:
     return hashlib.sha256(made_of + made_by.encode()).hexdigest()[:10]
 
 
+class _InOneFolder(CompileResultCacheImpl):
+    _locator_classes = [UserProvidedCacheLocator]  # the folder that is set, and no other
+
+
 class _KernelCache(FunctionCache):
     """Compiled kernels in the user's cache, found by name: Numba's own keys differ from process to process."""
+
+    _impl_class = _InOneFolder
 
     def __init__(self, function: Callable, name: str):
         self._kernel = name

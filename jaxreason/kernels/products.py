@@ -98,7 +98,7 @@ def multiply_gated(x: jax.Array, w: Packed, live: jax.Array | None = None) -> ja
         live: as of `multiply`.
 
     Returns:
-        [rows, columns of the gate] in the dtype of the weights.
+        [rows, columns of the gate, filled up to whole blocks with zeros] in the dtype of the weights.
     """
     live = _all_rows(x) if live is None else live
     out = jax.ShapeDtypeStruct((x.shape[0], w.columns // 2), w.blocks.dtype)
