@@ -201,9 +201,11 @@ class DeviceSession:
     def _place(self) -> None:
         """Moves as many queued rows to work as find a place, first come first served."""
         waiting: deque[Job] = deque()
+        full: set[Question] = set()  # no place for one row of a question is none for its others
         for job in self._queue:
             held = self._held[job.row.handle]
-            if held.place is None and not self._seat(held):
+            if held.place is None and (job.row.question in full or not self._seat(held)):
+                full.add(job.row.question)
                 waiting.append(job)
                 continue
             self._working[job.row.handle] = job
