@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +60,11 @@ class DeviceSession:
         self._held: dict[int, _Held] = {}
         self._handles = itertools.count()
         self._queue: deque[Job] = deque()
+        self._queued: set[int] = set()  # handles of its rows
         self._working: dict[int, Job] = {}  # by handle
         self._prompts: dict[Question, tuple[int, ...]] = {}
         self._prefilled: dict[Question, Cache] = {}
+        self._num_held: Counter[Question] = Counter()
         self._rows = RowState.idle(0)  # shapes are chosen by `prepare`
         self._places: list[int | None] = []  # handle in each row
         self._fresh = np.zeros(0, bool)  # rows that a new sample begins in, to be cleared
@@ -109,6 +111,7 @@ class DeviceSession:
             stats = {name: () for name in self.sampler.stats}
             row = Row(handle=next(self._handles), question=question, sample=first + offset, stats=stats)
             self._held[row.handle] = _Held(row, keys[offset])
+            self._count_held(question, 1)
             rows.append(row)
         return tuple(rows), Cost(prefill=self.start_price(question), prompt_tokens=len(prompt))
 
@@ -124,6 +127,7 @@ class DeviceSession:
     def submit(self, job: Job) -> None:
         assert job.row.finish is Finish.OPEN and 0 < job.max_tokens <= self.most_tokens(job.row), 'a row that can grow'
         self._queue.append(job)
+        self._queued.add(job.row.handle)
 
     def take(self, rows: Sequence[Row], indices: Sequence[int]) -> tuple[Row, ...]:
         taken: list[Row] = []
@@ -137,12 +141,14 @@ class DeviceSession:
 
     def release(self, rows: Sequence[Row]) -> None:
         gone = {row.handle for row in rows}
-        self._queue = deque(job for job in self._queue if job.row.handle not in gone)
+        if not gone.isdisjoint(self._queued):
+            self._queue = deque(job for job in self._queue if job.row.handle not in gone)
+            self._queued -= gone
         for handle in gone & self._held.keys():
-            self._vacate(self._held.pop(handle))
+            held = self._held.pop(handle)
+            self._vacate(held)
             self._working.pop(handle, None)
-        wanted = {held.row.question for held in self._held.values()}
-        self._prefilled = {question: cache for question, cache in self._prefilled.items() if question in wanted}
+            self._count_held(held.row.question, -1)
 
     def pump(self) -> list[Row]:
         began = time.monotonic()
@@ -196,7 +202,15 @@ class DeviceSession:
         parked = self._read(parent.place) if parent.place is not None else parent.parked
         row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost())
         self._held[row.handle] = _Held(row, key, parent.matcher, parked=parked)
+        self._count_held(row.question, 1)
         return row
+
+    def _count_held(self, question: Question, change: int) -> None:
+        """Keeps count of a question's rows; the keys of its prompt go with the last of them."""
+        self._num_held[question] += change
+        if not self._num_held[question]:
+            del self._num_held[question]
+            self._prefilled.pop(question, None)
 
     def _place(self) -> None:
         """Moves as many queued rows to work as find a place, first come first served."""
@@ -209,6 +223,7 @@ class DeviceSession:
                 waiting.append(job)
                 continue
             self._working[job.row.handle] = job
+            self._queued.discard(job.row.handle)
             self._set(held, job)
         self._queue = waiting
 
