@@ -70,18 +70,30 @@ class Attention(nn.Module):
             k_bcgh = RMSNorm(config, h, name='k_norm')(k_bcgh)
         q_bcnh = rotate(q_bcnh, frame.cos, frame.sin) * config.score_scale
         k_bcgh = rotate(k_bcgh, frame.cos, frame.sin)
-        b, c = x_bcd.shape[:2]
-        q_bgcmh = jnp.moveaxis(q_bcnh.reshape(b, c, g, n // g, h), 2, 1)
-        if cache is None:
-            k_bght = jnp.moveaxis(k_bcgh, 1, 3).astype(config.matmul_dtype)
-            v_bgth = jnp.moveaxis(v_bcgh, 2, 1).astype(config.matmul_dtype)
-            out_bgcmh = attend(config, q_bgcmh, k_bght, v_bgth, frame)
-        else:
-            assert frame.write_at is not None
-            cache = cache._replace(k=append(cache.k, k_bcgh, frame.write_at, 3), v=append(cache.v, v_bcgh, frame.write_at, 2))
-            out_bgcmh = attend_cached(config, q_bgcmh, cache, frame)
-        out_bcnh = jnp.moveaxis(out_bgcmh, 1, 2).reshape(b, c, n, h)
+        out_bcnh, cache = attend_new(config, q_bcnh, k_bcgh, v_bcgh, frame, cache)
         return Linear(config, (n, h, d), axes=2, use_bias=config.output_bias, name='o')(out_bcnh), cache
+
+
+def attend_new(
+    config: ModelConfig, q_bcnh: jax.Array, k_bcgh: jax.Array, v_bcgh: jax.Array, frame: Frame, cache: LayerCache | None
+) -> tuple[jax.Array, LayerCache | None]:
+    """Attention of new tokens, rotated and scaled: among themselves, or over a cache once they are appended to it.
+
+    Returns:
+        float32 [b, c, n, h], and the cache with their keys and values.
+    """
+    b, c, n, h = q_bcnh.shape
+    g = k_bcgh.shape[2]
+    q_bgcmh = jnp.moveaxis(q_bcnh.reshape(b, c, g, n // g, h), 2, 1)
+    if cache is None:
+        k_bght = jnp.moveaxis(k_bcgh, 1, 3).astype(config.matmul_dtype)
+        v_bgth = jnp.moveaxis(v_bcgh, 2, 1).astype(config.matmul_dtype)
+        out_bgcmh = attend(config, q_bgcmh, k_bght, v_bgth, frame)
+    else:
+        assert frame.write_at is not None
+        cache = cache._replace(k=append(cache.k, k_bcgh, frame.write_at, 3), v=append(cache.v, v_bcgh, frame.write_at, 2))
+        out_bgcmh = attend_cached(config, q_bgcmh, cache, frame)
+    return jnp.moveaxis(out_bgcmh, 1, 2).reshape(b, c, n, h), cache
 
 
 def append(buffer: jax.Array, new_bcgh: jax.Array, at_bc: jax.Array, time_axis: int) -> jax.Array:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.models.attention import Frame, LayerCache, append, attend, attend_cached
+from jaxreason.models.attention import Frame, LayerCache, append, attend_new
 from jaxreason.models.layers import activate, rotate
 
 _LANES, _COLUMNS = 16, 32  # of `kernels.machine`
@@ -141,16 +141,8 @@ def _attention(
     if cache is not None and frame.spans is not None:
         out, cache = _attend_by_kernel(q_bcnh, k_bcgh, v_bcgh, frame, cache)
         return out.reshape(b * c, n * h), cache
-    q_bgcmh = jnp.moveaxis(q_bcnh.reshape(b, c, g, n // g, h), 2, 1)
-    if cache is None:
-        k_bght = jnp.moveaxis(k_bcgh, 1, 3).astype(config.matmul_dtype)
-        v_bgth = jnp.moveaxis(v_bcgh, 2, 1).astype(config.matmul_dtype)
-        out_bgcmh = attend(config, q_bgcmh, k_bght, v_bgth, frame)
-    else:
-        assert frame.write_at is not None
-        cache = cache._replace(k=append(cache.k, k_bcgh, frame.write_at, 3), v=append(cache.v, v_bcgh, frame.write_at, 2))
-        out_bgcmh = attend_cached(config, q_bgcmh, cache, frame)
-    return jnp.moveaxis(out_bgcmh, 1, 2).reshape(b * c, n * h), cache
+    out_bcnh, cache = attend_new(config, q_bcnh, k_bcgh, v_bcgh, frame, cache)
+    return out_bcnh.reshape(b * c, n * h), cache
 
 
 def _attend_by_kernel(
