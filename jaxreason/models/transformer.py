@@ -103,11 +103,12 @@ def forward(
     frames = _frames(config, positions_bc, cache)
     if 'packed_layers' in params:
         run, layers = _run_packed, params['packed_layers']
-        live = 1 + jnp.max(jnp.where(is_token_bc.reshape(-1), jnp.arange(is_token_bc.size, dtype=jnp.int32), -1))
-        frames = tuple(
-            frame._replace(live=live, spans=None if cache is None else _spans(window, positions_bc, cache, frame))
-            for frame, (window, _) in zip(frames, config.layer_kinds, strict=True)
-        )
+        if cache is not None:  # without one, weights of 0 meet the values of padding: all must be computed
+            live = 1 + jnp.max(jnp.where(is_token_bc.reshape(-1), jnp.arange(is_token_bc.size, dtype=jnp.int32), -1))
+            frames = tuple(
+                frame._replace(live=live, spans=_spans(window, positions_bc, cache, frame))
+                for frame, (window, _) in zip(frames, config.layer_kinds, strict=True)
+            )
     else:
         layers = params['layers']
         run = _run_unstacked if isinstance(layers, tuple | list) else _run_scanned
