@@ -8,7 +8,8 @@ import numpy as np
 from numba import njit
 
 from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, output_at
-from jaxreason.kernels.machine import LANES, load_float, norm_bfloat16, norm_float32, sum_of_squares
+from jaxreason.kernels.machine import LANES, load_float
+from jaxreason.kernels.vectors import norm_bfloat16, norm_float32, sum_of_squares
 
 _ROWS_AN_ITEM = 16
 

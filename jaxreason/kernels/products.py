@@ -11,18 +11,8 @@ from flax import struct
 from numba import njit
 
 from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, num_inputs, output_at, output_size
-from jaxreason.kernels.machine import (
-    COLUMNS,
-    LANES,
-    MOST_ROWS,
-    allocate,
-    free,
-    gate_bfloat16,
-    gate_float32,
-    load_int,
-    multiply_packed_bfloat16,
-    multiply_packed_float32,
-)
+from jaxreason.kernels.machine import COLUMNS, LANES, MOST_ROWS, allocate, free, load_int
+from jaxreason.kernels.vectors import gate_bfloat16, gate_float32, multiply_packed_bfloat16, multiply_packed_float32
 
 _BLOCK_BYTES = 4 * COLUMNS  # of one word of the depth, weights and sums alike
 _BLOCKS_AN_ITEM = 4

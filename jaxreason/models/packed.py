@@ -17,7 +17,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.models.attention import Frame, LayerCache, append, attend_new
 from jaxreason.models.layers import activate, rotate
 
-_LANES, _COLUMNS = 16, 32  # of `kernels.machine`
+_LANES, _COLUMNS = 16, 32  # of the kernels
 
 
 def can_pack(config: ModelConfig) -> bool:
