@@ -1,19 +1,20 @@
-"""One new token a row: its key and value written, and attention over its slot's prompt and its own tokens.
+"""New tokens' attention over their slot's prompt and their row's own tokens, their own key and value written on the way.
 
 Only what is there is read, not the room for it. The rows of a slot are taken together, so that its prompt is read once for all
 of them; scores, softmax and weighted sums of a group of rows stay in a core's cache. Sums over keys run in the order of the
 keys: neither neighbours nor room change a bit.
 
 Legend as in `models.layers`: `b` rows, `n` query heads, `g` key/value heads, `h` head width, `t` room of a row, `q` slots, `s`
-room of a prompt; and `m` query heads a key/value head.
+room of a prompt, `r` half the rotated width; `m` query heads a key/value head, and `x` the width of a row of projections.
 """
 
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from numba import njit
 
-from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, output_at
+from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, output_at, output_size
 from jaxreason.kernels.machine import (
     COLUMNS,
     LANES,
@@ -22,23 +23,20 @@ from jaxreason.kernels.machine import (
     fetch_line,
     free,
     load_float,
-    load_half,
     load_int,
     load_word,
     store_float,
     store_half,
-    store_int,
     store_word,
 )
+from jaxreason.kernels.storing import put_bfloat16, put_float32, rotate
 from jaxreason.kernels.vectors import (
     divide_bfloat16,
     divide_float32,
     exponentiate,
     largest,
-    multiply_bfloat16,
-    multiply_bfloat16_vector,
-    multiply_float32,
-    multiply_float32_vector,
+    multiply_by_bfloat16,
+    multiply_by_float32,
 )
 
 _QUERIES = 24  # of a slot and a key/value head, taken together at most
@@ -46,7 +44,7 @@ _MASKED = -1e30
 _LINE = 64
 
 # Operands.
-_Q, _NEW_K, _NEW_V, _K, _V, _PROMPT_K, _PROMPT_V, _SPANS = range(8)
+_PROJECTIONS, _COS, _SIN, _SCALE, _K, _V, _PROMPT_K, _PROMPT_V, _SPANS = range(9)
 # Bytes of a row's span, and where its numbers are.
 _SPAN = 20
 _WRITE, _OWN_FIRST, _OWN_LAST, _PROMPT_FIRST, _PROMPT_LAST = range(0, _SPAN, 4)
@@ -62,31 +60,39 @@ class _Group(NamedTuple):
     first: int  # row
     num_rows: int
     stride: int  # from one query's scores to the next's
-    q: int
-    q_step: int
     out: int
     out_step: int
+    projections: int  # of the head's queries; its key and its value lie further on
+    projections_step: int
     new_k: int
     new_v: int
-    new_step: int
+    cos: int
+    sin: int
+    half: int
+    scale: float
     k: int
     v: int
     step: int
     prompt_k: int
     prompt_v: int
     spans: int
+    # From a row's or a slot's keys to those that this thread will probably want next, and so for values.
+    ahead: int
+    prompt_ahead: int
     # Memory of the group: of its rows that see anything,
     rows: int  # their numbers
     queries: int  # and of each of their queries: itself,
     sums: int  # its weighted sum of values,
     totals: int  # the sum of its weights,
-    scores: int  # and its scores, the prompt's first, then weights
+    scores: int  # and its scores, the prompt's first, then weights;
+    spare: int  # and two heads
 
 
 def attend(
-    q_bnh: jax.Array,
-    new_k_bgh: jax.Array,
-    new_v_bgh: jax.Array,
+    projections_bx: jax.Array,
+    cos_br: jax.Array,
+    sin_br: jax.Array,
+    scale: float,
     k_bght: jax.Array,
     v_bgth: jax.Array,
     prompt_k_qghs: jax.Array,
@@ -96,9 +102,10 @@ def attend(
     """Appends a token to every row and attends to what each row sees.
 
     Args:
-        q_bnh: queries, scaled, float32.
-        new_k_bgh: keys to append, any float dtype.
-        new_v_bgh: values to append.
+        projections_bx: queries, keys and values of all heads, float32; queries and keys are rotated here.
+        cos_br: as of `models.layers.rotary_angles`.
+        sin_br: the same.
+        scale: what scores are multiplied with.
         k_bght: the rows' keys, float32 or bfloat16, written in place.
         v_bgth: the rows' values, written in place; as all that follow in the dtype of the keys.
         prompt_k_qghs: keys of the slots; row i belongs to slot i // (b / q).
@@ -107,23 +114,29 @@ def attend(
             seen, end of them. A row that sees nothing gets zeros, and writes nothing.
 
     Returns:
-        [b, n, h] in the dtype of the keys, the keys, the values. The width of a head is a multiple of 16, both rooms
+        [b, n h] in the dtype of the keys, the keys, the values. The width of a head is a multiple of 16, both rooms
         are of 32.
     """
-    assert q_bnh.shape[2] % LANES == k_bght.shape[3] % COLUMNS == prompt_k_qghs.shape[3] % COLUMNS == 0, 'whole vectors'
-    new_k_bgh, new_v_bgh = new_k_bgh.astype(k_bght.dtype), new_v_bgh.astype(k_bght.dtype)
-    like = [jax.ShapeDtypeStruct(x.shape, k_bght.dtype) for x in (q_bnh, k_bght, v_bgth)]
-    kernel = _ATTEND[k_bght.dtype.name]
-    operands = q_bnh, new_k_bgh, new_v_bgh, k_bght, v_bgth, prompt_k_qghs, prompt_v_qgsh, spans_b5
-    out_bnh, k_bght, v_bgth = kernel(like, *operands, aliases={_K: 1, _V: 2})
-    return out_bnh, k_bght, v_bgth
+    g, h = k_bght.shape[1:3]
+    assert h % LANES == k_bght.shape[3] % COLUMNS == prompt_k_qghs.shape[3] % COLUMNS == 0, 'whole vectors'
+    out_like = jax.ShapeDtypeStruct((projections_bx.shape[0], projections_bx.shape[1] - 2 * g * h), k_bght.dtype)
+    like = [out_like, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (k_bght, v_bgth))]
+    operands = projections_bx, cos_br, sin_br, jnp.float32(scale), k_bght, v_bgth, prompt_k_qghs, prompt_v_qgsh, spans_b5
+    out_bx, k_bght, v_bgth = _ATTEND[k_bght.dtype.name](like, *operands, aliases={_K: 1, _V: 2})
+    return out_bx, k_bght, v_bgth
+
+
+@njit(**OPTIONS)
+def _queries_a_head(frame):
+    """Query heads a key/value head."""
+    return output_size(frame, 0, 1) // (input_size(frame, _K, 1) * input_size(frame, _K, 2))
 
 
 @njit(**OPTIONS)
 def _grouping(frame):
     """(rows of a group, groups of a slot)."""
-    rows = max(1, _QUERIES * input_size(frame, _K, 1) // input_size(frame, _Q, 1))
-    return rows, (input_size(frame, _Q, 0) // input_size(frame, _PROMPT_K, 0) + rows - 1) // rows
+    rows = max(1, _QUERIES // _queries_a_head(frame))
+    return rows, (input_size(frame, _PROJECTIONS, 0) // input_size(frame, _PROMPT_K, 0) + rows - 1) // rows
 
 
 @njit(**OPTIONS)
@@ -164,15 +177,9 @@ def _softmax(span, shared, own, shared_first, shared_last):
     return exponentiate(shared, num_shared, peak) + exponentiate(own, num_own, peak)
 
 
-def _work(multiply_block, multiply_vector, copy_element, divide, size):
+def _work(products, put, divide, size):
     """The work on some rows of a slot and one key/value head, whose elements have `size` bytes."""
-
-    @njit(**OPTIONS)
-    def append(new_k, new_v, k, v, h, t):
-        """Writes a key down its column, a value along its line."""
-        for channel in range(h):
-            copy_element(new_k + size * channel, k + size * channel * t)
-            copy_element(new_v + size * channel, v + size * channel)
+    by_one, by_two, by_four = (products[vectors] for vectors in (1, 2, 4))
 
     @njit(**OPTIONS)
     def fetch_own(k, v, h, t, first, last):
@@ -185,46 +192,46 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
             fetch_line(at)
 
     @njit(**OPTIONS)
-    def score(num_rows, queries, h, keys, room, scores, stride, first, last):
-        """Scores of keys in [first, last), and of those that fill up a block."""
-        for key in range(first // COLUMNS * COLUMNS, last, COLUMNS):
+    def multiply(num_rows, x, x_stride, w, w_stride, ahead, out, out_stride, depth, adds, num_vectors):
+        """Products of rows with so many vectors of columns; of few rows with more columns at once, for more sums at once."""
+        vector = 0
+        while vector < num_vectors:
+            weights, place, left = w + size * LANES * vector, out + 4 * LANES * vector, num_vectors - vector
+            vectors = 4 if left >= 4 and num_rows <= MOST_ROWS // 2 else min(left, 2)
             for row in range(0, num_rows, MOST_ROWS):
-                multiply_block(
-                    min(MOST_ROWS, num_rows - row),
-                    queries + 4 * h * row,
-                    4 * h,
-                    keys + size * key,
-                    size * room,
-                    scores + row * stride + 4 * key,
-                    stride,
-                    h,
-                    0,
-                )
+                rows, inputs, sums = min(MOST_ROWS, num_rows - row), x + row * x_stride, place + row * out_stride
+                if vectors == 4:
+                    by_four(rows, inputs, x_stride, weights, w_stride, ahead, sums, out_stride, depth, adds)
+                elif vectors == 2:
+                    by_two(rows, inputs, x_stride, weights, w_stride, ahead, sums, out_stride, depth, adds)
+                else:
+                    by_one(rows, inputs, x_stride, weights, w_stride, ahead, sums, out_stride, depth, adds)
+            vector += vectors
 
     @njit(**OPTIONS)
-    def mix(num_rows, weights, stride, values, h, sums, first, last, adds):
+    def score(num_rows, queries, h, keys, room, ahead, scores, stride, first, last):
+        """Scores of keys in [first, last), whole vectors of them."""
+        keys, scores = keys + size * first, scores + 4 * first
+        multiply(num_rows, queries, 4 * h, keys, size * room, ahead, scores, stride, h, 0, (last - first) // LANES)
+
+    @njit(**OPTIONS)
+    def mix(num_rows, weights, stride, values, h, ahead, sums, first, last, adds):
         """Weighted sums of the values in [first, last)."""
-        wide = h // COLUMNS * COLUMNS
-        for row in range(0, num_rows, MOST_ROWS):
-            rows, mine, at = min(MOST_ROWS, num_rows - row), weights + row * stride + 4 * first, values + size * h * first
-            out = sums + 4 * h * row
-            for channel in range(0, wide, COLUMNS):
-                multiply_block(rows, mine, stride, at + size * channel, size * h, out + 4 * channel, 4 * h, last - first, adds)
-            if wide < h:
-                multiply_vector(rows, mine, stride, at + size * wide, size * h, out + 4 * wide, 4 * h, last - first, adds)
+        values, weights, line = values + size * h * first, weights + 4 * first, size * h
+        multiply(num_rows, weights, stride, values, line, ahead, sums, 4 * h, last - first, adds, h // LANES)
 
     @njit(**OPTIONS)
-    def locate(frame, item):
+    def locate(frame, item, num_threads):
         """The group of an item, and memory for it to work in, which begins at `rows`."""
-        n, h = input_size(frame, _Q, 1), input_size(frame, _Q, 2)
-        heads, t = input_size(frame, _K, 1), input_size(frame, _K, 3)
+        heads, h, t = input_size(frame, _K, 1), input_size(frame, _K, 2), input_size(frame, _K, 3)
         slots, s = input_size(frame, _PROMPT_K, 0), input_size(frame, _PROMPT_K, 3)
-        m, r = n // heads, input_size(frame, _Q, 0) // slots
+        m, r, width = _queries_a_head(frame), input_size(frame, _PROJECTIONS, 0) // slots, input_size(frame, _PROJECTIONS, 1)
         together, groups = _grouping(frame)
         head, slot, first = item // groups % heads, item // groups // heads, item % groups * together
         num_rows, stride = min(together, r - first), 4 * (s + t)
-        num_queries, line, room, prompt = num_rows * m, size * h * head, size * h * t, size * h * s * (slot * heads + head)
-        rows = allocate(8 * num_rows + num_queries * (8 * h + stride + 4))
+        num_queries, room, prompt = num_rows * m, size * h * t, size * h * s * (slot * heads + head)
+        ahead = num_threads * room if r == 1 else 0  # several rows of a slot are asked for in turn
+        rows = allocate(8 * num_rows + num_queries * (8 * h + stride + 4) + 8 * h)
         queries = rows + 8 * num_rows
         sums = queries + 4 * num_queries * h
         totals = sums + 4 * num_queries * h
@@ -236,29 +243,35 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
             first=slot * r + first,
             num_rows=num_rows,
             stride=stride,
-            q=input_at(frame, _Q) + 4 * h * m * head,
-            q_step=4 * h * n,
-            out=output_at(frame, 0) + m * line,
-            out_step=size * h * n,
-            new_k=input_at(frame, _NEW_K) + line,
-            new_v=input_at(frame, _NEW_V) + line,
-            new_step=size * h * heads,
+            out=output_at(frame, 0) + size * h * m * head,
+            out_step=size * h * m * heads,
+            projections=input_at(frame, _PROJECTIONS) + 4 * h * m * head,
+            projections_step=4 * width,
+            new_k=4 * h * (m * heads + head - m * head),
+            new_v=4 * h * (m * heads + heads + head - m * head),
+            cos=input_at(frame, _COS),
+            sin=input_at(frame, _SIN),
+            half=input_size(frame, _COS, 1),
+            scale=load_float(input_at(frame, _SCALE)),
             k=input_at(frame, _K) + room * head,
             v=input_at(frame, _V) + room * head,
             step=room * heads,
             prompt_k=input_at(frame, _PROMPT_K) + prompt,
             prompt_v=input_at(frame, _PROMPT_V) + prompt,
             spans=input_at(frame, _SPANS),
+            ahead=ahead,
+            prompt_ahead=num_threads // groups * size * h * s,
             rows=rows,
             queries=queries,
             sums=sums,
             totals=totals,
             scores=totals + 4 * num_queries,
+            spare=totals + num_queries * (stride + 4),
         )
 
     @njit(**OPTIONS)
     def gather(group):
-        """Lists the rows that see any token and copies their queries; the others get zeros.
+        """Lists the rows that see any token and rotates their queries; the others get zeros.
 
         Returns how many see, and the range of prompt tokens that any of them sees, in whole vectors.
         """
@@ -270,7 +283,10 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
                 shared_first = min(shared_first, load_int(span + _PROMPT_FIRST))
                 shared_last = max(shared_last, load_int(span + _PROMPT_LAST))
             if has_prompt or load_int(span + _OWN_FIRST) < load_int(span + _OWN_LAST):
-                divide_float32(group.q + group.q_step * row, group.queries + 4 * width * seeing, width // LANES, 1.0)
+                given, mine = group.projections + group.projections_step * row, group.queries + 4 * width * seeing
+                cos, sin = group.cos + 4 * group.half * row, group.sin + 4 * group.half * row
+                for query in range(0, 4 * width, 4 * group.h):
+                    rotate(given + query, mine + query, cos, sin, group.half, group.h, group.scale)
                 store_word(group.rows + 8 * seeing, row)
                 seeing += 1
             else:
@@ -291,18 +307,19 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
     def write(group, seeing):
         """Appends a row's new key and value."""
         row = load_word(group.rows + 8 * seeing)
-        at, new, place = load_int(group.spans + _SPAN * row + _WRITE), group.new_step * row, group.step * row
-        if at < group.t:
-            k, v = group.k + place + size * at, group.v + place + size * group.h * at
-            append(group.new_k + new, group.new_v + new, k, v, group.h, group.t)
+        at, place, given = load_int(group.spans + _SPAN * row + _WRITE), group.step * row, group.projections_step * row
+        key, value = group.projections + given + group.new_k, group.projections + given + group.new_v
+        cos, sin = group.cos + 4 * group.half * row, group.sin + 4 * group.half * row
+        put(key, value, cos, sin, group.half, group.h, group.k + place, group.v + place, group.t, at, group.spare)
 
     @njit(**OPTIONS)
     def weigh(group, seeing, shared_first, shared_last):
         """Scores a row's own keys, and turns all its scores into weights and their sums."""
         row, mine = load_word(group.rows + 8 * seeing), group.scores + seeing * group.m * group.stride
         span, queries = group.spans + _SPAN * row, group.queries + 4 * group.h * group.m * seeing
-        first, last, own = load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST), mine + 4 * group.s
-        score(group.m, queries, group.h, group.k + group.step * row, group.t, own, group.stride, first, last)
+        first, last = _whole(load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST))
+        keys, own = group.k + group.step * row, mine + 4 * group.s
+        score(group.m, queries, group.h, keys, group.t, group.ahead, own, group.stride, first, last)
         for query in range(group.m):
             shared = mine + query * group.stride
             total = _softmax(span, shared, shared + 4 * group.s, shared_first, shared_last)
@@ -315,27 +332,31 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
         span, out = group.spans + _SPAN * row, group.out + group.out_step * row
         first, last = load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST)
         if first < last:
-            weights = group.scores + seeing * group.m * group.stride + 4 * group.s
-            mix(group.m, weights, group.stride, group.v + group.step * row, group.h, mine, first, last, adds)
+            weights, values = group.scores + seeing * group.m * group.stride + 4 * group.s, group.v + group.step * row
+            mix(group.m, weights, group.stride, values, group.h, group.ahead, mine, first, last, adds)
         for query in range(group.m):
             total = load_float(group.totals + 4 * (group.m * seeing + query))
             divide(mine + 4 * group.h * query, out + size * group.h * query, group.h // LANES, total)
 
     @njit(**OPTIONS)
-    def work(frame, item):
-        group = locate(frame, item)
+    def work(frame, item, num_threads):
+        group = locate(frame, item, num_threads)
         num_seeing, first, last = gather(group)
-        num_queries, h, stride = num_seeing * group.m, group.h, group.stride
-        score(num_queries, group.queries, h, group.prompt_k, group.s, group.scores, stride, first, last)
-        for seeing in range(-2, num_seeing):  # fetched two rows ahead, written to one row ahead: nobody waits for memory
+        num_queries, h, stride, ahead = num_seeing * group.m, group.h, group.stride, group.prompt_ahead
+        # Fetched two rows ahead, written to one row ahead: nobody waits for memory.
+        for seeing in range(min(2, num_seeing)):
+            bring(group, seeing)
+        if num_seeing > 0:
+            write(group, 0)
+        score(num_queries, group.queries, h, group.prompt_k, group.s, ahead, group.scores, stride, first, last)
+        for seeing in range(num_seeing):
             if seeing + 2 < num_seeing:
                 bring(group, seeing + 2)
-            if 0 <= seeing + 1 < num_seeing:
+            if seeing + 1 < num_seeing:
                 write(group, seeing + 1)
-            if seeing >= 0:
-                weigh(group, seeing, first, last)
+            weigh(group, seeing, first, last)
         if first < last:
-            mix(num_queries, group.scores, stride, group.prompt_v, h, group.sums, first, last, 0)
+            mix(num_queries, group.scores, stride, group.prompt_v, h, ahead, group.sums, first, last, 0)
         for seeing in range(num_seeing):
             combine(group, seeing, 1 if first < last else 0)
         free(group.rows)
@@ -343,18 +364,8 @@ def _work(multiply_block, multiply_vector, copy_element, divide, size):
     return work
 
 
-@njit(**OPTIONS)
-def _copy_float(source, target):
-    store_int(target, load_int(source))
-
-
-@njit(**OPTIONS)
-def _copy_half(source, target):
-    store_half(target, load_half(source))
-
-
 _WORK = {
-    'float32': _work(multiply_float32, multiply_float32_vector, _copy_float, divide_float32, 4),
-    'bfloat16': _work(multiply_bfloat16, multiply_bfloat16_vector, _copy_half, divide_bfloat16, 2),
+    'float32': _work(multiply_by_float32, put_float32, divide_float32, 4),
+    'bfloat16': _work(multiply_by_bfloat16, put_bfloat16, divide_bfloat16, 2),
 }
 _ATTEND = {dtype: Kernel(f'attend_{dtype}', _count, work) for dtype, work in _WORK.items()}

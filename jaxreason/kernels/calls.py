@@ -41,7 +41,7 @@ _SCHEDULE, _NUM_THREADS = 136, 144
 _DATA, _DIMS = 24, 40
 
 # What helpers share of one call; the last to leave frees it.
-_FRAME, _NEXT, _NUM_ITEMS, _AT_WORK, _HOLDERS, _STATE_BYTES = 0, 64, 128, 192, 256, 320
+_FRAME, _NUM_ITEMS, _THREADS, _NEXT, _AT_WORK, _HOLDERS, _STATE_BYTES = 0, 8, 16, 64, 128, 192, 256
 _CLOSED = 2**32  # added to _AT_WORK when the call is over
 _MOST_HELPERS = 63
 
@@ -140,7 +140,7 @@ class Kernel:
         """Args:
         name: a name of its own.
         count: Numba function of a frame: number of items.
-        work: Numba function of a frame and an item's index.
+        work: Numba function of a frame, an item's index, and the number of threads that take items in turn.
         """
         self.name = f'jaxreason_{name}_{_digest()}'
         self._count, self._work = count, work
@@ -206,10 +206,10 @@ def _handler(count: Callable, work: Callable) -> Callable:
 
     @njit(**OPTIONS)
     def drain(state):
-        frame, num_items = load_word(state + _FRAME), load_word(state + _NUM_ITEMS)
+        frame, num_items, num_threads = (load_word(state + _FRAME), load_word(state + _NUM_ITEMS), load_word(state + _THREADS))
         item = fetch_add(state + _NEXT, 1)
         while item < num_items:
-            work(frame, item)
+            work(frame, item, num_threads)
             item = fetch_add(state + _NEXT, 1)
 
     @njit(**OPTIONS)
@@ -227,6 +227,7 @@ def _handler(count: Callable, work: Callable) -> Callable:
         store_word(state + _FRAME, frame)
         store_word(state + _NEXT, 0)
         store_word(state + _NUM_ITEMS, num_items)
+        store_word(state + _THREADS, 1 + num_helpers)
         store_word(state + _AT_WORK, 0)
         store_word(state + _HOLDERS, 1 + num_helpers)
         # XLA_FFI_ThreadPool_Schedule_Args: size, extension, context, task, data.
@@ -257,7 +258,7 @@ def _handler(count: Callable, work: Callable) -> Callable:
             share(frame, num_items, num_helpers)
         else:
             for item in range(num_items):
-                work(frame, item)
+                work(frame, item, 1)
         return 0
 
     return handle

@@ -33,7 +33,7 @@ def _count(frame):
 
 def _work(norm, size):
     @njit(**OPTIONS)
-    def work(frame, item):
+    def work(frame, item, num_threads):
         x, scales, epsilon, out = input_at(frame, 0), input_at(frame, 1), load_float(input_at(frame, 2)), output_at(frame, 0)
         num_rows, width = input_size(frame, 0, 0), input_size(frame, 0, 1)
         for row in range(item * _ROWS_AN_ITEM, min((item + 1) * _ROWS_AN_ITEM, num_rows)):

@@ -16,6 +16,7 @@ from jaxreason.kernels.vectors import gate_bfloat16, gate_float32, multiply_pack
 
 _BLOCK_BYTES = 4 * COLUMNS  # of one word of the depth, weights and sums alike
 _BLOCKS_AN_ITEM = 4
+_AHEAD = 8192  # bytes of weights fetched ahead; from memory 1.4 times slower with 1,024
 
 
 @struct.dataclass
@@ -106,7 +107,7 @@ def _count(frame):
 
 def _plain(multiply_block):
     @njit(**OPTIONS)
-    def work(frame, item):
+    def work(frame, item, num_threads):
         x, w, out = input_at(frame, 0), input_at(frame, 1), output_at(frame, 0)
         num_rows, num_blocks, depth = load_int(input_at(frame, 2)), input_size(frame, 1, 0), input_size(frame, 1, 1)
         x_stride, out_stride = 4 * depth, 4 * output_size(frame, 0, 1)
@@ -117,7 +118,7 @@ def _plain(multiply_block):
             for left in range(passes, 0, -1):  # passes of equal size, or one row more
                 rows = (num_rows - row + left - 1) // left
                 inputs, place = x + row * x_stride, sums + row * out_stride
-                multiply_block(rows, inputs, x_stride, weights, _BLOCK_BYTES, place, out_stride, depth, adds)
+                multiply_block(rows, inputs, x_stride, weights, _BLOCK_BYTES, _AHEAD, place, out_stride, depth, adds)
                 row += rows
 
     return work
@@ -125,7 +126,7 @@ def _plain(multiply_block):
 
 def _gated(multiply_block, gate, size):
     @njit(**OPTIONS)
-    def work(frame, item):
+    def work(frame, item, num_threads):
         x, w, out = input_at(frame, 0), input_at(frame, 1), output_at(frame, 0)
         num_rows, num_blocks, depth = load_int(input_at(frame, 2)), input_size(frame, 1, 0), input_size(frame, 1, 1)
         x_stride, out_stride = 4 * depth, size * output_size(frame, 0, 1)
@@ -143,6 +144,7 @@ def _gated(multiply_block, gate, size):
                         x_stride,
                         weights + half * depth * _BLOCK_BYTES,
                         _BLOCK_BYTES,
+                        _AHEAD,
                         sums + half * _BLOCK_BYTES,
                         2 * _BLOCK_BYTES,
                         depth,

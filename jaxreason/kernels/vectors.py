@@ -12,7 +12,6 @@ from numba.extending import intrinsic
 
 from jaxreason.kernels.machine import F32, HAS_BFLOAT16, I16, I32, I64, LANES, MOST_ROWS, at_address, fetch, load
 
-_AHEAD = 8192  # bytes of weights fetched ahead; from memory 1.4 times slower with 1,024
 _VECTOR, _WORDS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 _ZERO = ir.Constant(_VECTOR, [0.0] * LANES)
 
@@ -82,19 +81,18 @@ def _widened_vector(builder, address):
     return builder.bitcast(builder.shl(words, ir.Constant(_WORDS, [16] * LANES)), _VECTOR)
 
 
-def _block(step, read=_vector, vector_bytes=4 * LANES, vectors=2, ahead=0):
-    """An intrinsic that multiplies up to `MOST_ROWS` rows with some vectors of columns.
+def _block(step, read=_vector, vector_bytes=4 * LANES, vectors=2):
+    """An intrinsic that multiplies some rows with some vectors of columns: `MOST_ROWS` at most with two of them.
 
     Args:
         step: adds what one word of the depth brings.
         read: reads a vector of weights.
         vector_bytes: of weights in memory.
         vectors: of columns.
-        ahead: bytes that weights are fetched ahead.
     """
 
     @intrinsic
-    def block(typingctx, num_rows, x, x_stride, w, w_stride, out, out_stride, depth, adds):
+    def block(typingctx, num_rows, x, x_stride, w, w_stride, ahead, out, out_stride, depth, adds):
         """out[r, :] = (out[r, :] if adds else 0) + sum over k < depth of x[r, k] w[k, :].
 
         Args:
@@ -103,6 +101,7 @@ def _block(step, read=_vector, vector_bytes=4 * LANES, vectors=2, ahead=0):
             x_stride: from row to row.
             w: address of the first vectors of weights.
             w_stride: from word to word of the depth.
+            ahead: how far from where weights are read others are fetched.
             out: address of the first row's sums, float32.
             out_stride: from row to row.
             depth: words, at least 1.
@@ -112,22 +111,22 @@ def _block(step, read=_vector, vector_bytes=4 * LANES, vectors=2, ahead=0):
         def generate(context, builder, signature, arguments):
             done = builder.append_basic_block('done')
             choice = builder.switch(arguments[0], done)
-            for rows in range(1, MOST_ROWS + 1):
+            for rows in range(1, MOST_ROWS * 2 // max(2, vectors) + 1):
                 case = builder.append_basic_block(f'rows{rows}')
                 choice.add_case(I64(rows), case)
                 builder.position_at_end(case)
-                _rows(builder, (step, read, vector_bytes, vectors, ahead), rows, *arguments[1:])
+                _rows(builder, (step, read, vector_bytes, vectors), rows, *arguments[1:])
                 builder.branch(done)
             builder.position_at_end(done)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 9), generate
+        return types.void(*[types.int64] * 10), generate
 
     return block
 
 
-def _rows(builder, kind, rows, x, x_stride, w, w_stride, out, out_stride, depth, adds):
-    step, read, vector_bytes, vectors, ahead = kind
+def _rows(builder, kind, rows, x, x_stride, w, w_stride, ahead, out, out_stride, depth, adds):
+    step, read, vector_bytes, vectors = kind
     columns, weight_columns = range(0, vectors * 4 * LANES, 4 * LANES), range(0, vectors * vector_bytes, vector_bytes)
     inputs = [builder.add(x, builder.mul(x_stride, I64(row))) for row in range(rows)]
     outputs = [
@@ -151,9 +150,9 @@ def _rows(builder, kind, rows, x, x_stride, w, w_stride, out, out_stride, depth,
     builder.position_at_end(loop)
     k, at = _phi(builder, I64, (I64(0), start)), _phi(builder, I64, (w, start))
     sums = [[_phi(builder, _VECTOR, (total, start)) for total in row] for row in first]
-    if ahead:
-        for column in weight_columns:
-            fetch(builder, builder.add(at, I64(ahead + column)))
+    others = builder.add(at, ahead)
+    for line in range(0, vectors * vector_bytes, 4 * LANES):
+        fetch(builder, builder.add(others, I64(line)))
     weights = [read(builder, builder.add(at, I64(column))) for column in weight_columns]
     offset = builder.mul(k, I64(4))
     added = [step(builder, row, builder.add(given, offset), weights) for row, given in zip(sums, inputs, strict=True)]
@@ -178,12 +177,11 @@ def _phi(builder, kind, *incoming):
     return phi
 
 
-multiply_float32 = _block(_float32_step)
-multiply_float32_vector = _block(_float32_step, vectors=1)
-multiply_bfloat16 = _block(_float32_step, _widened_vector, 2 * LANES)  # bfloat16 weights only
-multiply_bfloat16_vector = _block(_float32_step, _widened_vector, 2 * LANES, vectors=1)
-multiply_packed_float32 = _block(_float32_step, ahead=_AHEAD)
-multiply_packed_bfloat16 = _block(_bfloat16_step, ahead=_AHEAD)
+multiply_packed_float32 = _block(_float32_step)
+multiply_packed_bfloat16 = _block(_bfloat16_step)
+# Rows of float32 with weights that lie in a dtype, for 1, 2, and 4 vectors of columns.
+multiply_by_float32 = {vectors: _block(_float32_step, vectors=vectors) for vectors in (1, 2, 4)}
+multiply_by_bfloat16 = {vectors: _block(_float32_step, _widened_vector, 2 * LANES, vectors) for vectors in (1, 2, 4)}
 
 
 def _reduce(builder, operation, vector):
@@ -275,15 +273,20 @@ def _exp(builder, x):
     def call(name, kind, *arguments):
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
-    n = call('llvm.rint.v16f32', ir.FunctionType(_VECTOR, [_VECTOR]), builder.fmul(x, constant(1.44269504088896341)))
+    def integer(value):
+        return ir.Constant(_WORDS, [value] * LANES)
+
+    # n is x / log 2, rounded by adding 1.5 * 2^23; its low bits then hold n, and below -126 nothing is asked of them.
+    magic = constant(12582912.0)
+    shifted = _fma(builder, x, constant(1.44269504088896341), magic)
+    n = builder.fsub(shifted, magic)
     r = _fma(builder, n, constant(-0.693359375), x)
     r = _fma(builder, n, constant(2.12194440e-4), r)
     y = constant(1.9875691500e-4)
     for coefficient in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
         y = _fma(builder, y, r, constant(coefficient))
     y = builder.fadd(_fma(builder, y, builder.fmul(r, r), r), constant(1.0))
-    whole = call('llvm.fptosi.sat.v16i32.v16f32', ir.FunctionType(_WORDS, [_VECTOR]), n)
-    bits = builder.shl(builder.add(whole, ir.Constant(_WORDS, [127] * LANES)), ir.Constant(_WORDS, [23] * LANES))
+    bits = builder.shl(builder.add(builder.bitcast(shifted, _WORDS), integer(127)), integer(23))
     y = builder.fmul(y, builder.bitcast(bits, _VECTOR))
     y = builder.select(builder.fcmp_ordered('>', x, constant(88.0)), constant(float('inf')), y)
     return builder.select(builder.fcmp_ordered('<', x, constant(-87.0)), _ZERO, y)

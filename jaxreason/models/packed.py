@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.models.attention import Frame, LayerCache, append, attend_new
+from jaxreason.models.attention import Frame, LayerCache, attend_new
 from jaxreason.models.layers import activate, rotate
 
 _LANES, _COLUMNS = 16, 32  # of the kernels
@@ -130,37 +130,35 @@ def _attention(
     config: ModelConfig, layer: Mapping[str, Any], qkv_bcx: jax.Array, frame: Frame, cache: LayerCache | None
 ) -> tuple[jax.Array, LayerCache | None]:
     """What the heads give, [b c, n h], before it is projected."""
+    from jaxreason.kernels.attention import attend
+    from jaxreason.kernels.storing import append
+
     n, g, h = config.num_heads, config.num_kv_heads, config.head_width
     b, c = qkv_bcx.shape[:2]
-    q_bcnh, k_bcgh, v_bcgh = (x.reshape(b, c, -1, h) for x in jnp.split(qkv_bcx, [n * h, (n + g) * h], axis=2))
+
+    def heads() -> list[jax.Array]:
+        """Queries, keys and values, [b, c, heads, h]."""
+        parts = [x.reshape(b, c, -1, h) for x in jnp.split(qkv_bcx, [n * h, (n + g) * h], axis=2)]
+        if config.qk_norm:
+            parts[:2] = [packed_norm(config, layer[name], x) for name, x in zip(('q_norm', 'k_norm'), parts, strict=False)]
+        return parts
+
+    if cache is None or frame.spans is None:
+        q_bcnh, k_bcgh, v_bcgh = heads()
+        q_bcnh = rotate(q_bcnh, frame.cos, frame.sin) * config.score_scale
+        out_bcnh, cache = attend_new(config, q_bcnh, rotate(k_bcgh, frame.cos, frame.sin), v_bcgh, frame, cache)
+        return out_bcnh.reshape(b * c, n * h), cache
 
     if config.qk_norm:
-        q_bcnh, k_bcgh = packed_norm(config, layer['q_norm'], q_bcnh), packed_norm(config, layer['k_norm'], k_bcgh)
-    q_bcnh = rotate(q_bcnh, frame.cos, frame.sin) * config.score_scale
-    k_bcgh = rotate(k_bcgh, frame.cos, frame.sin)
-    if cache is not None and frame.spans is not None:
-        out, cache = _attend_by_kernel(q_bcnh, k_bcgh, v_bcgh, frame, cache)
-        return out.reshape(b * c, n * h), cache
-    out_bcnh, cache = attend_new(config, q_bcnh, k_bcgh, v_bcgh, frame, cache)
-    return out_bcnh.reshape(b * c, n * h), cache
-
-
-def _attend_by_kernel(
-    q_bcnh: jax.Array, k_bcgh: jax.Array, v_bcgh: jax.Array, frame: Frame, cache: LayerCache
-) -> tuple[jax.Array, LayerCache]:
-    from jaxreason.kernels.attention import attend as attend_spans
-
-    def flat(x: jax.Array) -> jax.Array:
-        return x.reshape(-1, *x.shape[2:])
-
-    assert frame.spans is not None and frame.write_at is not None
-    q, k, v, spans = map(flat, (q_bcnh, k_bcgh, v_bcgh, frame.spans))
-    if q_bcnh.shape[1] == 1:
-        out, new_k, new_v = attend_spans(q, k, v, cache.k, cache.v, cache.prompt_k, cache.prompt_v, spans)
-        return out, cache._replace(k=new_k, v=new_v)
-    # Many tokens of a row: its keys are to them what a slot's prompt is to its rows, and they have none of their own.
-    cache = cache._replace(k=append(cache.k, k_bcgh, frame.write_at, 3), v=append(cache.v, v_bcgh, frame.write_at, 2))
-    g, h = k.shape[1:]
-    no_k, no_v = jnp.zeros((k.shape[0], g, h, 0), cache.k.dtype), jnp.zeros((k.shape[0], g, 0, h), cache.k.dtype)
-    out, _, _ = attend_spans(q, k, v, no_k, no_v, cache.k, cache.v, spans)
-    return out, cache
+        qkv_bcx = jnp.concatenate([x.reshape(b, c, -1) for x in heads()], axis=2)
+    assert frame.write_at is not None
+    own, shared = (cache.k, cache.v), (cache.prompt_k, cache.prompt_v)
+    has_prompt = cache.prompt_k.shape[3] > 0
+    if not has_prompt:
+        # Keys of a row are to its tokens what a slot's prompt is to its rows, and tokens have none of their own.
+        shared = append(qkv_bcx, frame.cos, frame.sin, *own, frame.write_at)
+        own = jnp.zeros((b * c, g, h, 0), cache.k.dtype), jnp.zeros((b * c, g, 0, h), cache.k.dtype)
+    tokens = (x.reshape(b * c, -1) for x in (qkv_bcx, frame.cos, frame.sin))
+    out, *own = attend(*tokens, config.score_scale, *own, *shared, frame.spans.reshape(b * c, -1))
+    k, v = own if has_prompt else shared
+    return out, cache._replace(k=k, v=v)

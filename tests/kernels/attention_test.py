@@ -28,9 +28,10 @@ ROUNDING = {'float32': 1e-6, 'bfloat16': 2.0**-8}
 class Call:
     """Operands of `attend`, as float32 arrays whose caches are in the dtype of the call."""
 
-    q: np.ndarray
-    new_k: np.ndarray
-    new_v: np.ndarray
+    projections: np.ndarray
+    cos: np.ndarray
+    sin: np.ndarray
+    scale: float
     k: np.ndarray
     v: np.ndarray
     prompt_k: np.ndarray
@@ -61,10 +62,12 @@ def drawn(seed, dtype, m, h, r, s, t, slots=SLOTS):
     def cached(*shape):
         return np.asarray(jnp.asarray(normal(*shape), dtype)).copy()
 
+    angles = 9 * normal(b, h // (2 if seed % 2 else 4))  # of the second, half the channels are not rotated
     call = Call(
-        q=normal(b, HEADS * m, h) * np.float32(2 * h**-0.5),
-        new_k=cached(b, HEADS, h),
-        new_v=cached(b, HEADS, h),
+        projections=normal(b, (m + 2) * HEADS * h),
+        cos=np.cos(angles),
+        sin=np.sin(angles),
+        scale=2 * h**-0.5,
         k=cached(b, HEADS, h, t),
         v=cached(b, HEADS, t, h),
         prompt_k=cached(slots, HEADS, h, s),
@@ -106,24 +109,36 @@ def hide(call, r):
         call.prompt_v[slot][:, ~seen] = -1e4
 
 
+def heads_of(call):
+    """Queries, keys and values of a call, [b, heads, h] float32; queries and keys rotated."""
+    b, h = len(call.projections), call.k.shape[2]
+    heads = call.projections.reshape(b, -1, h)
+    half, cos, sin = call.cos.shape[1], call.cos[:, None], call.sin[:, None]
+    rotated = heads.copy()
+    first, second = heads[..., :half], heads[..., half : 2 * half]
+    rotated[..., :half], rotated[..., half : 2 * half] = first * cos - second * sin, second * cos + first * sin
+    return rotated[:, : -2 * HEADS], rotated[:, -2 * HEADS : -HEADS], heads[:, -HEADS:]
+
+
 def reference(call):
     """(result in float64, keys, values)."""
-    k, v, b = call.k.copy(), call.v.copy(), len(call.q)
-    r, m = b // len(call.prompt_k), call.q.shape[1] // HEADS
-    out = np.zeros(call.q.shape)
+    q, new_k, new_v = heads_of(call)
+    k, v, b = call.k.copy(), call.v.copy(), len(q)
+    r, m = b // len(call.prompt_k), q.shape[1] // HEADS
+    out = np.zeros(q.shape)
     for row, (write, first, last, prompt_first, prompt_last) in enumerate(call.spans):
         if first >= last and prompt_first >= prompt_last:
             continue
         if write < k.shape[3]:
-            k[row, :, :, write], v[row, :, write] = call.new_k[row], call.new_v[row]
+            k[row, :, :, write], v[row, :, write] = new_k[row], new_v[row]
         for head in range(HEADS * m):
             slot, group = row // r, head // m
             keys = [call.prompt_k[slot, group][:, prompt_first:prompt_last], k[row, group][:, first:last]]
             values = [call.prompt_v[slot, group][prompt_first:prompt_last], v[row, group][first:last]]
-            scores = call.q[row, head].astype(np.float64) @ np.concatenate(keys, axis=1).astype(np.float64)
+            scores = call.scale * q[row, head].astype(np.float64) @ np.concatenate(keys, axis=1).astype(np.float64)
             weights = np.exp(scores - scores.max())
             out[row, head] = weights / weights.sum() @ np.concatenate(values).astype(np.float64)
-    return out, k, v
+    return out.reshape(b, -1), k, v
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
@@ -167,8 +182,9 @@ ROW = 21
 
 def rows_only(call, rows, slot=1):
     """The same call for some rows of one slot."""
-    per_row = {name: getattr(call, name)[rows] for name in ('q', 'new_k', 'new_v', 'k', 'v', 'spans')}
-    return Call(prompt_k=call.prompt_k[slot : slot + 1], prompt_v=call.prompt_v[slot : slot + 1], **per_row)
+    per_row = {name: getattr(call, name)[rows] for name in ('projections', 'cos', 'sin', 'k', 'v', 'spans')}
+    prompt = {name: getattr(call, name)[slot : slot + 1] for name in ('prompt_k', 'prompt_v')}
+    return Call(scale=call.scale, **prompt, **per_row)
 
 
 def test_bits_of_a_row_do_not_depend_on_the_rows_of_its_slot(call):
@@ -187,17 +203,17 @@ def test_bits_of_a_row_do_not_depend_on_what_others_see(call):
             spans=np.where(others[:, None], np.asarray(span, np.int32), call.spans),
             k=np.where(others[:, None, None, None], np.asarray(0.25, call.k.dtype), call.k),
             v=np.where(others[:, None, None, None], np.asarray(-3, call.v.dtype), call.v),
-            q=np.where(others[:, None, None], np.float32(-1), call.q),
+            projections=np.where(others[:, None], np.float32(-1), call.projections),
         )
         assert other.bits_of_row(ROW) == bits
     # A row of NaN is nobody else's matter.
-    spoilt = dataclasses.replace(call, q=np.where(others[:, None, None], np.float32(np.nan), call.q))
+    spoilt = dataclasses.replace(call, projections=np.where(others[:, None], np.float32(np.nan), call.projections))
     assert spoilt.bits_of_row(ROW) == bits
 
 
 def test_bits_of_a_row_do_not_depend_on_its_slot(call):
-    swapped = Call(*(np.roll(getattr(call, field.name), len(getattr(call, field.name)) // 2, axis=0)
-                     for field in dataclasses.fields(call)))  # fmt: skip
+    arrays = {name: x for name, x in vars(call).items() if isinstance(x, np.ndarray)}
+    swapped = dataclasses.replace(call, **{name: np.roll(x, len(x) // 2, axis=0) for name, x in arrays.items()})
     assert swapped.bits_of_row(ROW - 16) == call.bits_of_row(ROW)
 
 
@@ -231,9 +247,10 @@ def test_bits_of_a_token_do_not_depend_on_whether_its_keys_were_just_written(cal
 def test_new_keys_are_rounded_to_the_dtype_of_the_cache():
     call = drawn(0, 'bfloat16', 3, 32, 2, 32, 32)
     call.spans[:] = 4, 0, 5, 0, 7
-    call.new_k = call.new_k.astype(np.float32) * np.float32(1.001)
-    _, k, _ = call.run()
-    assert k[:, :, :, 4].tobytes() == np.asarray(jnp.asarray(call.new_k, jnp.bfloat16)).tobytes()
+    _, new_k, new_v = heads_of(call)
+    _, k, v = call.run()
+    assert k[:, :, :, 4].tobytes() == new_k.astype(jnp.bfloat16).tobytes() != new_k.tobytes()
+    assert v[:, :, 4].tobytes() == new_v.astype(jnp.bfloat16).tobytes()
 
 
 def test_rooms_and_heads_that_are_no_whole_vectors_are_refused():

@@ -102,7 +102,7 @@ def _count(frame):
 
 
 @njit(**OPTIONS)
-def _work(frame, item):
+def _work(frame, item, num_threads):
     """Adds one to the item's own cell; the last cell is for the number of threads."""
     store_int(output_at(frame, 0) + 4 * item, load_int(input_at(frame, 0) + 4 * item) + 1)
     if item == 0:
