@@ -37,4 +37,6 @@ def test_keys_and_values_lie_where_they_belong_and_nothing_else_changes(h, half,
     new_k, new_v = appended(projections, np.cos(angles), np.sin(angles), k, v, at.astype(np.int32))
     assert new_v.dtype == jnp.dtype(dtype) and np.asarray(new_v).tobytes() == exact_v.astype(dtype).tobytes()
     rounding = 2.0**-8 if dtype == 'bfloat16' else 1e-6
-    np.testing.assert_allclose(np.asarray(new_k, np.float32), exact_k.astype(new_k.dtype).astype(np.float32), rtol=rounding, atol=1e-6)
+    np.testing.assert_allclose(
+        np.asarray(new_k, np.float32), exact_k.astype(new_k.dtype).astype(np.float32), rtol=rounding, atol=1e-6
+    )
