@@ -47,6 +47,11 @@ class Rule:
         if not 0 <= self.min_p <= 1:
             raise ValueError(f'min_p must be in [0, 1], got {self.min_p}.')
 
+    @property
+    def cuts_nothing(self) -> bool:
+        """Whether every token can be drawn."""
+        return self.top_k == 0 and self.top_p == 1 and self.min_p == 0
+
 
 @struct.dataclass
 class Draw:
@@ -59,7 +64,7 @@ class Draw:
     finite: jax.Array  # [b] bool, whether the model's distribution is one
 
 
-def draw(logits_bv: jax.Array, uniform_b: jax.Array, greedy_b: jax.Array, rule: Rule) -> Draw:
+def draw(logits_bv: jax.Array, uniform_b: jax.Array, greedy_b: jax.Array, rule: Rule, *, by_kernel: bool = False) -> Draw:
     """Draws a token a row.
 
     Args:
@@ -67,6 +72,7 @@ def draw(logits_bv: jax.Array, uniform_b: jax.Array, greedy_b: jax.Array, rule: 
         uniform_b: float32 in [0, 1), one number a row.
         greedy_b: rows that take the most likely token instead, the lowest id where several are.
         rule: the distribution to draw from.
+        by_kernel: let a kernel of the CPU do it, where the rule cuts nothing.
 
     Returns:
         The draw.
@@ -74,6 +80,10 @@ def draw(logits_bv: jax.Array, uniform_b: jax.Array, greedy_b: jax.Array, rule: 
     References:
         Kang et al., Scalable Best-of-N Selection for Large Language Models via Self-Certainty, 2025 (self-certainty).
     """
+    if by_kernel and rule.cuts_nothing and rule.temperature:
+        from jaxreason.kernels.drawing import draw_token
+
+        return Draw(*draw_token(logits_bv, uniform_b, greedy_b, 1.0 / rule.temperature, BLOCK))
     top_b1 = jnp.max(logits_bv, axis=-1, keepdims=True)
     shifted_bv = logits_bv - top_b1
     log_total_b = jnp.log(jnp.sum(jnp.exp(shifted_bv), axis=-1))

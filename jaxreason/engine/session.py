@@ -335,9 +335,9 @@ class DeviceSession:
         return back
 
     def _grown(self, row: Row, chunk: Any, place: int, count: int) -> Row:
-        stats = {name: (*row.stats[name], *(float(x) for x in chunk.stats[name][place, :count])) for name in self.sampler.stats}
+        stats = {name: (*row.stats[name], *chunk.stats[name][place, :count].tolist()) for name in self.sampler.stats}
         cost = row.cost + Cost(decode=self.decode_price(row, count), new_tokens=count)
-        tokens = (*row.tokens, *(int(t) for t in chunk.tokens[place, :count]))
+        tokens = (*row.tokens, *chunk.tokens[place, :count].tolist())
         return dataclasses.replace(row, tokens=tokens, stats=stats, cost=cost)
 
     def _paused(self, row: Row, halt: Halt) -> Row:

@@ -34,6 +34,7 @@ from jaxreason.kernels.vectors import (
     divide_bfloat16,
     divide_float32,
     exponentiate,
+    hide,
     largest,
     multiply_by_bfloat16,
     multiply_by_float32,
@@ -85,7 +86,7 @@ class _Group(NamedTuple):
     sums: int  # its weighted sum of values,
     totals: int  # the sum of its weights,
     scores: int  # and its scores, the prompt's first, then weights;
-    spare: int  # and two heads
+    spare: int  # and a head
 
 
 def attend(
@@ -156,12 +157,9 @@ def _whole(first, last):
 @njit(**OPTIONS)
 def _mask(scores, first, last, start, end):
     """Hides the scores of [first, last) outside [start, end)."""
-    if end <= start:
-        start = end = last
-    for key in range(first, start):
-        store_float(scores + 4 * key, _MASKED)
-    for key in range(end, last):
-        store_float(scores + 4 * key, _MASKED)
+    for vector in range(first, last, LANES):
+        if vector < start or vector + LANES > end:
+            hide(scores + 4 * vector, start - vector, end - vector, _MASKED)
 
 
 @njit(**OPTIONS)
@@ -174,7 +172,7 @@ def _softmax(span, shared, own, shared_first, shared_last):
     shared, num_shared = shared + 4 * shared_first, (shared_last - shared_first) // LANES
     own, num_own = own + 4 * first, (last - first) // LANES
     peak = largest(own, num_own, largest(shared, num_shared, 0.5 * _MASKED))
-    return exponentiate(shared, num_shared, peak) + exponentiate(own, num_own, peak)
+    return exponentiate(shared, shared, num_shared, peak, 1.0) + exponentiate(own, own, num_own, peak, 1.0)
 
 
 def _work(products, put, divide, size):
@@ -231,7 +229,7 @@ def _work(products, put, divide, size):
         num_rows, stride = min(together, r - first), 4 * (s + t)
         num_queries, room, prompt = num_rows * m, size * h * t, size * h * s * (slot * heads + head)
         ahead = num_threads * room if r == 1 else 0  # several rows of a slot are asked for in turn
-        rows = allocate(8 * num_rows + num_queries * (8 * h + stride + 4) + 8 * h)
+        rows = allocate(8 * num_rows + num_queries * (8 * h + stride + 4) + 4 * h)
         queries = rows + 8 * num_rows
         sums = queries + 4 * num_queries * h
         totals = sums + 4 * num_queries * h

@@ -167,6 +167,16 @@ def fetch_line(typingctx, address):
 
 
 @intrinsic
+def load_byte(typingctx, address):
+    """The byte at an address."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.zext(load(builder, arguments[0], I8, 1), I64)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
 def load_half(typingctx, address):
     """The two bytes at an address."""
 

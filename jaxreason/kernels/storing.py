@@ -15,7 +15,6 @@ from jaxreason.kernels.machine import (
     allocate,
     free,
     load_float,
-    load_half,
     load_int,
     store_float,
     store_half,
@@ -61,7 +60,7 @@ def rotate(source, target, cos, sin, half, h, scale):
         store_float(target + channel, load_float(source + channel) * scale)
 
 
-def storing(copy_element, divide, size):
+def storing(round_element, divide, size):
     """A Numba function that writes one token's key and value at a head of a row; elements of the cache have `size` bytes."""
 
     @njit(**OPTIONS)
@@ -79,15 +78,13 @@ def storing(copy_element, divide, size):
             v: of its values.
             room: of the row.
             at: time, nothing is written at the room or beyond.
-            spare: memory for 2 h words.
+            spare: memory for h words.
         """
         if at >= room:
             return
-        rounded = spare + 4 * h
         rotate(key, spare, cos, sin, half, h, 1.0)
-        divide(spare, rounded, h // LANES, 1.0)
         for channel in range(h):
-            copy_element(rounded + size * channel, k + size * (channel * room + at))
+            round_element(spare + 4 * channel, k + size * (channel * room + at))
         divide(value, v + size * h * at, h // LANES, 1.0)
 
     return put
@@ -99,11 +96,16 @@ def _copy_float(source, target):
 
 
 @njit(**OPTIONS)
-def _copy_half(source, target):
-    store_half(target, load_half(source))
+def _round_to_bfloat16(source, target):
+    """To the nearest, ties to even; one at a time, as a vector would wait until all of its lanes are written."""
+    bits = load_int(source)
+    if bits & 0x7FFFFFFF > 0x7F800000:  # not a number
+        store_half(target, 0x7FC0)
+    else:
+        store_half(target, (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
 
 
-put_float32, put_bfloat16 = storing(_copy_float, divide_float32, 4), storing(_copy_half, divide_bfloat16, 2)
+put_float32, put_bfloat16 = storing(_copy_float, divide_float32, 4), storing(_round_to_bfloat16, divide_bfloat16, 2)
 
 
 @njit(**OPTIONS)
@@ -119,7 +121,7 @@ def _work(put, size):
         row, head = item // heads, item % heads
         line, place, first = 4 * width, size * h * room * item, row * num_tokens
         value = input_at(frame, _PROJECTIONS) + line * first + 4 * (width + h * (head - heads))
-        k, v, spare = input_at(frame, _K) + place, input_at(frame, _V) + place, allocate(8 * h)
+        k, v, spare = input_at(frame, _K) + place, input_at(frame, _V) + place, allocate(4 * h)
         for token in range(num_tokens):
             given = value + line * token
             angles, at = 4 * half * (first + token), load_int(input_at(frame, _AT) + 4 * (first + token))

@@ -243,25 +243,52 @@ def sum_of_squares(typingctx, address, num_vectors):
 
 
 @intrinsic
-def exponentiate(typingctx, address, num_vectors, offset):
-    """Replaces whole vectors of float32 by exp(x - offset), and sums them; their lanes are summed apart, then by halves.
+def hide(typingctx, address, first, last, value):
+    """Sets the lanes of a vector of float32 that are not in [first, last)."""
 
-    Relative error up to 1.2e-7 for differences in (-87, 0]; below, 0.
+    def generate(context, builder, signature, arguments):
+        address, first, last, value = arguments
+        lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
+        first, last = _splat(builder, first, LANES), _splat(builder, last, LANES)
+        is_kept = builder.and_(builder.icmp_signed('>=', lanes, first), builder.icmp_signed('<', lanes, last))
+        kept = builder.select(is_kept, _vector(builder, address), _splat(builder, value, LANES))
+        builder.store(kept, at_address(builder, address, _VECTOR), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.float32), generate
+
+
+@intrinsic
+def sum_of(typingctx, address, num_vectors):
+    """The sum of whole vectors of float32; their lanes are summed apart, then by halves."""
+
+    def generate(context, builder, signature, arguments):
+        totals = _over_vectors(builder, *arguments, _ZERO, lambda at, total: builder.fadd(total, _vector(builder, at)))
+        return _reduce(builder, builder.fadd, totals)
+
+    return types.float32(types.int64, types.int64), generate
+
+
+@intrinsic
+def exponentiate(typingctx, source, target, num_vectors, offset, factor):
+    """Writes exp((x - offset) factor) for whole vectors of float32, and sums it; their lanes are summed apart, then by halves.
+
+    Relative error up to 1.2e-7 for exponents in (-87, 0]; below, 0.
     """
 
     def generate(context, builder, signature, arguments):
-        address, num_vectors, offset = arguments
-        offset = _splat(builder, offset, LANES)
+        source, target, num_vectors, offset, factor = arguments
+        offset, factor = _splat(builder, offset, LANES), _splat(builder, factor, LANES)
 
-        def replace(at, total):
-            y = _exp(builder, builder.fsub(_vector(builder, at), offset))
-            builder.store(y, at_address(builder, at, _VECTOR), align=4)
+        def write(at, total):
+            y = _exp(builder, builder.fmul(builder.fsub(_vector(builder, at), offset), factor))
+            place = builder.add(target, builder.sub(at, source))
+            builder.store(y, at_address(builder, place, _VECTOR), align=4)
             return builder.fadd(total, y)
 
-        totals = _over_vectors(builder, address, num_vectors, _ZERO, replace)
-        return _reduce(builder, builder.fadd, totals)
+        return _reduce(builder, builder.fadd, _over_vectors(builder, source, num_vectors, _ZERO, write))
 
-    return types.float32(types.int64, types.int64, types.float32), generate
+    return types.float32(types.int64, types.int64, types.int64, types.float32, types.float32), generate
 
 
 def _exp(builder, x):
