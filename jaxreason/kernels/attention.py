@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from numba import njit
 
-from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, output_at, output_size
+from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, output_at, output_size, variant
 from jaxreason.kernels.machine import (
     COLUMNS,
     LANES,
@@ -175,11 +175,11 @@ def _softmax(span, shared, own, shared_first, shared_last):
     return exponentiate(shared, shared, num_shared, peak, 1.0) + exponentiate(own, own, num_own, peak, 1.0)
 
 
-def _work(products, put, divide, size):
+def _work(dtype, products, put, divide, size):
     """The work on some rows of a slot and one key/value head, whose elements have `size` bytes."""
     by_one, by_two, by_four = (products[vectors] for vectors in (1, 2, 4))
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def fetch_own(k, v, h, t, first, last):
         """Asks for a row's keys and values."""
         for _ in range(h):
@@ -189,7 +189,7 @@ def _work(products, put, divide, size):
         for at in range(v + size * h * first, v + size * h * last, _LINE):
             fetch_line(at)
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def multiply(num_rows, x, x_stride, w, w_stride, ahead, out, out_stride, depth, adds, num_vectors):
         """Products of rows with so many vectors of columns; of few rows with more columns at once, for more sums at once."""
         vector = 0
@@ -206,19 +206,19 @@ def _work(products, put, divide, size):
                     by_one(rows, inputs, x_stride, weights, w_stride, ahead, sums, out_stride, depth, adds)
             vector += vectors
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def score(num_rows, queries, h, keys, room, ahead, scores, stride, first, last):
         """Scores of keys in [first, last), whole vectors of them."""
         keys, scores = keys + size * first, scores + 4 * first
         multiply(num_rows, queries, 4 * h, keys, size * room, ahead, scores, stride, h, 0, (last - first) // LANES)
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def mix(num_rows, weights, stride, values, h, ahead, sums, first, last, adds):
         """Weighted sums of the values in [first, last)."""
         values, weights, line = values + size * h * first, weights + 4 * first, size * h
         multiply(num_rows, weights, stride, values, line, ahead, sums, 4 * h, last - first, adds, h // LANES)
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def locate(frame, item, num_threads):
         """The group of an item, and memory for it to work in, which begins at `rows`."""
         heads, h, t = input_size(frame, _K, 1), input_size(frame, _K, 2), input_size(frame, _K, 3)
@@ -267,7 +267,7 @@ def _work(products, put, divide, size):
             spare=totals + num_queries * (stride + 4),
         )
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def gather(group):
         """Lists the rows that see any token and rotates their queries; the others get zeros.
 
@@ -293,7 +293,7 @@ def _work(products, put, divide, size):
         shared_first, shared_last = _whole(shared_first, shared_last)
         return seeing, shared_first, shared_last
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def bring(group, seeing):
         """Asks for the keys and values of a row."""
         row = load_word(group.rows + 8 * seeing)
@@ -301,7 +301,7 @@ def _work(products, put, divide, size):
         first, last = load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST)
         fetch_own(group.k + place, group.v + place, group.h, group.t, first, last)
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def write(group, seeing):
         """Appends a row's new key and value."""
         row = load_word(group.rows + 8 * seeing)
@@ -310,7 +310,7 @@ def _work(products, put, divide, size):
         cos, sin = group.cos + 4 * group.half * row, group.sin + 4 * group.half * row
         put(key, value, cos, sin, group.half, group.h, group.k + place, group.v + place, group.t, at, group.spare)
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def weigh(group, seeing, shared_first, shared_last):
         """Scores a row's own keys, and turns all its scores into weights and their sums."""
         row, mine = load_word(group.rows + 8 * seeing), group.scores + seeing * group.m * group.stride
@@ -323,7 +323,7 @@ def _work(products, put, divide, size):
             total = _softmax(span, shared, shared + 4 * group.s, shared_first, shared_last)
             store_float(group.totals + 4 * (group.m * seeing + query), total)
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def combine(group, seeing, adds):
         """Sums a row's own values, onto those of its prompt, and writes what its heads give."""
         row, mine = load_word(group.rows + 8 * seeing), group.sums + 4 * group.h * group.m * seeing
@@ -336,7 +336,7 @@ def _work(products, put, divide, size):
             total = load_float(group.totals + 4 * (group.m * seeing + query))
             divide(mine + 4 * group.h * query, out + size * group.h * query, group.h // LANES, total)
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def work(frame, item, num_threads):
         group = locate(frame, item, num_threads)
         num_seeing, first, last = gather(group)
@@ -363,7 +363,7 @@ def _work(products, put, divide, size):
 
 
 _WORK = {
-    'float32': _work(multiply_by_float32, put_float32, divide_float32, 4),
-    'bfloat16': _work(multiply_by_bfloat16, put_bfloat16, divide_bfloat16, 2),
+    'float32': _work('float32', multiply_by_float32, put_float32, divide_float32, 4),
+    'bfloat16': _work('bfloat16', multiply_by_bfloat16, put_bfloat16, divide_bfloat16, 2),
 }
 _ATTEND = {dtype: Kernel(f'attend_{dtype}', _count, work) for dtype, work in _WORK.items()}

@@ -46,6 +46,20 @@ _CLOSED = 2**32  # added to _AT_WORK when the call is over
 _MOST_HELPERS = 63
 
 
+def variant(tag: str) -> Callable:
+    """Compiles a function that is one of several made of the same source, as Numba's `njit` does.
+
+    Kernels that different processes compiled meet in a third one, out of the cache, and there only names tell functions apart:
+    without a tag one kernel would run another's.
+    """
+
+    def compiled(function: Callable) -> Callable:
+        function.__qualname__ += f'_{tag}'
+        return njit(**OPTIONS)(function)
+
+    return compiled
+
+
 @njit(**OPTIONS)
 def num_inputs(frame):
     """Operands of a call."""
@@ -155,7 +169,7 @@ class Kernel:
             aliases: results that lie where an operand lies, by the operand's index.
         """
         if self._handle is None:
-            self._handle = _compile(self.name, _handler(self._count, self._work))
+            self._handle = _compile(_handler(self.name, self._count, self._work))
             pointer = ctypes.pythonapi.PyCapsule_New
             pointer.restype, pointer.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
             jax.ffi.register_ffi_target(self.name, pointer(self._handle.address, None, None), platform='cpu')
@@ -175,12 +189,11 @@ class _InOneFolder(CompileResultCacheImpl):
 
 
 class _KernelCache(FunctionCache):
-    """Compiled kernels in the user's cache, found by name: Numba's own keys differ from process to process."""
+    """Compiled kernels in the user's cache, each in files of its own; what Numba would add to the key differs by process."""
 
     _impl_class = _InOneFolder
 
-    def __init__(self, function: Callable, name: str):
-        self._kernel = name
+    def __init__(self, function: Callable):
         config: Any = numba.config
         before, config.CACHE_DIR = config.CACHE_DIR, str(user_cache('kernels'))
         try:
@@ -189,22 +202,22 @@ class _KernelCache(FunctionCache):
             config.CACHE_DIR = before
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return sig, codegen.magic_tuple(), self._kernel
+        return sig, codegen.magic_tuple()
 
 
-def _compile(name: str, handler: Callable) -> CFunc:
+def _compile(handler: Callable) -> CFunc:
     """A C function, from the cache where it has been compiled before."""
     function: Any = CFunc(handler, ((types.int64,), types.int64), {}, OPTIONS)
     with contextlib.suppress(RuntimeError):  # no folder can be written to: compiled anew each time
-        function._cache = _KernelCache(handler, name)
+        function._cache = _KernelCache(handler)
     function.compile()
     return function
 
 
-def _handler(count: Callable, work: Callable) -> Callable:
+def _handler(name: str, count: Callable, work: Callable) -> Callable:
     """What XLA calls, of a frame's address; 0 says that all went well."""
 
-    @njit(**OPTIONS)
+    @variant(name)
     def drain(state):
         frame, num_items, num_threads = (load_word(state + _FRAME), load_word(state + _NUM_ITEMS), load_word(state + _THREADS))
         item = fetch_add(state + _NEXT, 1)
@@ -212,7 +225,7 @@ def _handler(count: Callable, work: Callable) -> Callable:
             work(frame, item, num_threads)
             item = fetch_add(state + _NEXT, 1)
 
-    @njit(**OPTIONS)
+    @variant(name)
     def help_out(state):
         if fetch_add(state + _AT_WORK, 1) < _CLOSED:
             drain(state)
@@ -221,7 +234,7 @@ def _handler(count: Callable, work: Callable) -> Callable:
 
     address_of_help = _address_of(help_out)
 
-    @njit(**OPTIONS)
+    @variant(name)
     def share(frame, num_items, num_helpers):
         state = allocate(_STATE_BYTES)
         store_word(state + _FRAME, frame)
@@ -261,4 +274,5 @@ def _handler(count: Callable, work: Callable) -> Callable:
                 work(frame, item, 1)
         return 0
 
+    handle.__qualname__ += f'_{name}'
     return handle

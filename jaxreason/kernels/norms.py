@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numba import njit
 
-from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, output_at
+from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, output_at, variant
 from jaxreason.kernels.machine import LANES, load_float
 from jaxreason.kernels.vectors import norm_bfloat16, norm_float32, sum_of_squares
 
@@ -31,8 +31,8 @@ def _count(frame):
     return (input_size(frame, 0, 0) + _ROWS_AN_ITEM - 1) // _ROWS_AN_ITEM
 
 
-def _work(norm, size):
-    @njit(**OPTIONS)
+def _work(dtype, norm, size):
+    @variant(dtype)
     def work(frame, item, num_threads):
         x, scales, epsilon, out = input_at(frame, 0), input_at(frame, 1), load_float(input_at(frame, 2)), output_at(frame, 0)
         num_rows, width = input_size(frame, 0, 0), input_size(frame, 0, 1)
@@ -44,5 +44,5 @@ def _work(norm, size):
     return work
 
 
-_WORK = {'float32': _work(norm_float32, 4), 'bfloat16': _work(norm_bfloat16, 2)}
+_WORK = {'float32': _work('float32', norm_float32, 4), 'bfloat16': _work('bfloat16', norm_bfloat16, 2)}
 _NORM = {dtype: Kernel(f'rms_norm_{dtype}', _count, work) for dtype, work in _WORK.items()}

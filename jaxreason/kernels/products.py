@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 from numba import njit
 
-from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, num_inputs, output_at, output_size
+from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, num_inputs, output_at, output_size, variant
 from jaxreason.kernels.machine import COLUMNS, LANES, MOST_ROWS, allocate, free, load_int
 from jaxreason.kernels.vectors import gate_bfloat16, gate_float32, multiply_packed_bfloat16, multiply_packed_float32
 
@@ -105,8 +105,8 @@ def _count(frame):
     return (input_size(frame, 1, 0) + _BLOCKS_AN_ITEM - 1) // _BLOCKS_AN_ITEM
 
 
-def _plain(multiply_block):
-    @njit(**OPTIONS)
+def _plain(dtype, multiply_block):
+    @variant(dtype)
     def work(frame, item, num_threads):
         x, w, out = input_at(frame, 0), input_at(frame, 1), output_at(frame, 0)
         num_rows, num_blocks, depth = load_int(input_at(frame, 2)), input_size(frame, 1, 0), input_size(frame, 1, 1)
@@ -124,8 +124,8 @@ def _plain(multiply_block):
     return work
 
 
-def _gated(multiply_block, gate, size):
-    @njit(**OPTIONS)
+def _gated(dtype, multiply_block, gate, size):
+    @variant(dtype)
     def work(frame, item, num_threads):
         x, w, out = input_at(frame, 0), input_at(frame, 1), output_at(frame, 0)
         num_rows, num_blocks, depth = load_int(input_at(frame, 2)), input_size(frame, 1, 0), input_size(frame, 1, 1)
@@ -159,10 +159,10 @@ def _gated(multiply_block, gate, size):
     return work
 
 
-_PLAIN = {'float32': _plain(multiply_packed_float32), 'bfloat16': _plain(multiply_packed_bfloat16)}
+_PLAIN = {'float32': _plain('float32', multiply_packed_float32), 'bfloat16': _plain('bfloat16', multiply_packed_bfloat16)}
 _MULTIPLY = {dtype: Kernel(f'multiply_{dtype}', _count, work) for dtype, work in _PLAIN.items()}
 _PAIRED = {
-    'float32': _gated(multiply_packed_float32, gate_float32, 4),
-    'bfloat16': _gated(multiply_packed_bfloat16, gate_bfloat16, 2),
+    'float32': _gated('float32', multiply_packed_float32, gate_float32, 4),
+    'bfloat16': _gated('bfloat16', multiply_packed_bfloat16, gate_bfloat16, 2),
 }
 _GATED = {dtype: Kernel(f'multiply_gated_{dtype}', _count, work) for dtype, work in _PAIRED.items()}

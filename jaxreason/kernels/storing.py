@@ -9,7 +9,7 @@ Legend as in `models.layers`; `x` is the width of a row of projections, (n + 2 g
 import jax
 from numba import njit
 
-from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size
+from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, variant
 from jaxreason.kernels.machine import (
     LANES,
     allocate,
@@ -60,10 +60,10 @@ def rotate(source, target, cos, sin, half, h, scale):
         store_float(target + channel, load_float(source + channel) * scale)
 
 
-def storing(round_element, divide, size):
+def storing(dtype, round_element, divide, size):
     """A Numba function that writes one token's key and value at a head of a row; elements of the cache have `size` bytes."""
 
-    @njit(**OPTIONS)
+    @variant(dtype)
     def put(key, value, cos, sin, half, h, k, v, room, at, spare):
         """Writes a key, rotated, down its column, and a value along its line.
 
@@ -105,7 +105,10 @@ def _round_to_bfloat16(source, target):
         store_half(target, (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
 
 
-put_float32, put_bfloat16 = storing(_copy_float, divide_float32, 4), storing(_round_to_bfloat16, divide_bfloat16, 2)
+put_float32, put_bfloat16 = (
+    storing('float32', _copy_float, divide_float32, 4),
+    storing('bfloat16', _round_to_bfloat16, divide_bfloat16, 2),
+)
 
 
 @njit(**OPTIONS)
@@ -113,8 +116,8 @@ def _count(frame):
     return input_size(frame, _K, 0) * input_size(frame, _K, 1)
 
 
-def _work(put, size):
-    @njit(**OPTIONS)
+def _work(dtype, put, size):
+    @variant(dtype)
     def work(frame, item, num_threads):
         heads, h, room = input_size(frame, _K, 1), input_size(frame, _K, 2), input_size(frame, _K, 3)
         num_tokens, width, half = input_size(frame, _AT, 1), input_size(frame, _PROJECTIONS, 2), input_size(frame, _COS, 2)
@@ -132,5 +135,5 @@ def _work(put, size):
     return work
 
 
-_WORK = {'float32': _work(put_float32, 4), 'bfloat16': _work(put_bfloat16, 2)}
+_WORK = {'float32': _work('float32', put_float32, 4), 'bfloat16': _work('bfloat16', put_bfloat16, 2)}
 _APPEND = {dtype: Kernel(f'append_{dtype}', _count, work) for dtype, work in _WORK.items()}

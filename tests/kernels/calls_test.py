@@ -1,5 +1,6 @@
 """The interface to XLA, threads that share a call, and compiled kernels that are kept."""
 
+import gc
 import hashlib
 import os
 import re
@@ -13,8 +14,9 @@ import jaxlib
 import numpy as np
 import pytest
 from numba import njit
+from numba.core.dispatcher import Dispatcher
 
-from jaxreason.kernels import calls
+from jaxreason.kernels import attention, calls, drawing, norms, products, storing
 from jaxreason.kernels.calls import OPTIONS, Kernel, input_at, input_size, output_at
 from jaxreason.kernels.machine import load_int, store_int
 
@@ -172,3 +174,34 @@ def test_without_a_cache_kernels_are_compiled_anew(tmp_path):
     in_the_way.write_text('')
     # Else Numba would write beside the package's source.
     assert norm_elsewhere(in_the_way, NUMBA_CACHE_LOCATOR_CLASSES='UserProvidedCacheLocator') == ['0', '1.0']
+
+
+PRODUCTS = """
+import sys
+import jax.numpy as jnp
+from jaxreason.kernels.products import multiply, pack
+for dtype in sys.argv[1:]:
+    x = jnp.arange(96, dtype=dtype).reshape(3, 32) / 64
+    w = jnp.arange(32 * 32, dtype=dtype).reshape(32, 32) / 1024
+    exact = x.astype('float32') @ w.astype('float32')
+    assert jnp.allclose(multiply(x, pack(w)), exact, rtol=1e-5), dtype
+"""
+
+
+def test_kernels_that_several_processes_compiled_meet_in_one(tmp_path):
+    """Out of the cache each keeps to its own functions, which have the same source and types."""
+    environment = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path), 'JAX_PLATFORMS': 'cpu'}
+    for dtypes in (['float32'], ['bfloat16'], ['float32', 'bfloat16'], ['bfloat16', 'float32']):
+        done = subprocess.run([sys.executable, '-c', PRODUCTS, *dtypes], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, (dtypes, done.stderr[-2000:])
+    kept = {
+        path.name.split('_handler.locals.')[1].split('-')[0] for path in (tmp_path / 'jaxreason' / 'kernels').rglob('*.nbi')
+    }
+    assert kept == {f'handle_{products._MULTIPLY[dtype].name}' for dtype in ('float32', 'bfloat16')}
+
+
+def test_functions_that_kernels_are_made_of_have_names_of_their_own():
+    modules = {module.__name__ for module in (attention, calls, drawing, norms, products, storing)}
+    functions = [x for x in gc.get_objects() if isinstance(x, Dispatcher) and x.py_func.__module__ in modules]
+    names = [f'{x.py_func.__module__}.{x.py_func.__qualname__}' for x in functions]
+    assert len(names) > 40 and len(set(names)) == len(names)
