@@ -85,7 +85,7 @@ class _Group(NamedTuple):
     queries: int  # and of each of their queries: itself,
     sums: int  # its weighted sum of values,
     totals: int  # the sum of its weights,
-    scores: int  # and its scores, the prompt's first, then weights;
+    scores: int  # and its scores, those of its own keys right after the prompt's, then weights;
     spare: int  # and a head
 
 
@@ -163,16 +163,14 @@ def _mask(scores, first, last, start, end):
 
 
 @njit(**OPTIONS)
-def _softmax(span, shared, own, shared_first, shared_last):
+def _softmax(span, scores, shared_first, shared_last):
     """Weights of one query's keys in place of its scores, before normalisation; their sum."""
     own_first, own_last = load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST)
     first, last = _whole(own_first, own_last)
-    _mask(shared, shared_first, shared_last, load_int(span + _PROMPT_FIRST), load_int(span + _PROMPT_LAST))
-    _mask(own, first, last, own_first, own_last)
-    shared, num_shared = shared + 4 * shared_first, (shared_last - shared_first) // LANES
-    own, num_own = own + 4 * first, (last - first) // LANES
-    peak = largest(own, num_own, largest(shared, num_shared, 0.5 * _MASKED))
-    return exponentiate(shared, shared, num_shared, peak, 1.0) + exponentiate(own, own, num_own, peak, 1.0)
+    _mask(scores, shared_first, shared_last, load_int(span + _PROMPT_FIRST), load_int(span + _PROMPT_LAST))
+    _mask(scores + 4 * (shared_last - first), first, last, own_first, own_last)
+    scores, num_vectors = scores + 4 * shared_first, (shared_last - shared_first + last - first) // LANES
+    return exponentiate(scores, scores, num_vectors, largest(scores, num_vectors, 0.5 * _MASKED), 1.0)
 
 
 def _work(dtype, products, put, divide, size):
@@ -316,21 +314,22 @@ def _work(dtype, products, put, divide, size):
         row, mine = load_word(group.rows + 8 * seeing), group.scores + seeing * group.m * group.stride
         span, queries = group.spans + _SPAN * row, group.queries + 4 * group.h * group.m * seeing
         first, last = _whole(load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST))
-        keys, own = group.k + group.step * row, mine + 4 * group.s
+        keys, own = group.k + group.step * row, mine + 4 * (shared_last - first)
         score(group.m, queries, group.h, keys, group.t, group.ahead, own, group.stride, first, last)
         for query in range(group.m):
-            shared = mine + query * group.stride
-            total = _softmax(span, shared, shared + 4 * group.s, shared_first, shared_last)
+            total = _softmax(span, mine + query * group.stride, shared_first, shared_last)
             store_float(group.totals + 4 * (group.m * seeing + query), total)
 
     @variant(dtype)
-    def combine(group, seeing, adds):
+    def combine(group, seeing, shared_first, shared_last):
         """Sums a row's own values, onto those of its prompt, and writes what its heads give."""
         row, mine = load_word(group.rows + 8 * seeing), group.sums + 4 * group.h * group.m * seeing
         span, out = group.spans + _SPAN * row, group.out + group.out_step * row
         first, last = load_int(span + _OWN_FIRST), load_int(span + _OWN_LAST)
         if first < last:
-            weights, values = group.scores + seeing * group.m * group.stride + 4 * group.s, group.v + group.step * row
+            # The weights of own keys begin, in whole vectors, where those of the prompt's end.
+            weights = group.scores + seeing * group.m * group.stride + 4 * (shared_last - _whole(first, last)[0])
+            values, adds = group.v + group.step * row, 1 if shared_first < shared_last else 0
             mix(group.m, weights, group.stride, values, group.h, group.ahead, mine, first, last, adds)
         for query in range(group.m):
             total = load_float(group.totals + 4 * (group.m * seeing + query))
@@ -356,7 +355,7 @@ def _work(dtype, products, put, divide, size):
         if first < last:
             mix(num_queries, group.scores, stride, group.prompt_v, h, ahead, group.sums, first, last, 0)
         for seeing in range(num_seeing):
-            combine(group, seeing, 1 if first < last else 0)
+            combine(group, seeing, first, last)
         free(group.rows)
 
     return work
