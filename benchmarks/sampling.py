@@ -36,7 +36,7 @@ OURS: dict[str, dict[str, Any]] = {
     'b': {'dtype': 'bfloat16', 'num_rows': 16, 'rows_per_slot': 16, 'chunk': 128},
     'c': {'dtype': 'bfloat16', 'num_rows': 64, 'rows_per_slot': 8, 'chunk': 128},
     'd': {'dtype': 'bfloat16', 'num_rows': 8, 'rows_per_slot': 1, 'chunk': 32},
-    'e': {'dtype': 'float32', 'num_rows': 64, 'rows_per_slot': 16, 'chunk': 64},
+    'e': {'dtype': 'float32', 'num_rows': 128, 'rows_per_slot': 16, 'chunk': 64},
 }
 FIRST_TOKEN = {'dtype': 'bfloat16', 'num_rows': 16, 'rows_per_slot': 4, 'chunk': 32}
 OUR_ENVIRONMENT = {'JAX_PLATFORMS': 'cpu'}
