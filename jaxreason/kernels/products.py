@@ -15,7 +15,7 @@ from jaxreason.kernels.machine import COLUMNS, LANES, MOST_ROWS, allocate, free,
 from jaxreason.kernels.vectors import gate_bfloat16, gate_float32, multiply_packed_bfloat16, multiply_packed_float32
 
 _BLOCK_BYTES = 4 * COLUMNS  # of one word of the depth, weights and sums alike
-_BLOCKS_AN_ITEM = 4
+_MOST_BLOCKS = 4  # of an item
 _AHEAD = 8192  # bytes of weights fetched ahead; from memory 1.4 times slower with 1,024
 
 
@@ -101,8 +101,21 @@ def _all_rows(x: jax.Array) -> jax.Array:
 
 
 @njit(**OPTIONS)
+def _blocks_an_item(num_blocks, least):
+    """As few as can be where there are few, so that threads have the same to do."""
+    return least if num_blocks < 4 * _MOST_BLOCKS else _MOST_BLOCKS
+
+
+@njit(**OPTIONS)
 def _count(frame):
-    return (input_size(frame, 1, 0) + _BLOCKS_AN_ITEM - 1) // _BLOCKS_AN_ITEM
+    together = _blocks_an_item(input_size(frame, 1, 0), 1)
+    return (input_size(frame, 1, 0) + together - 1) // together
+
+
+@njit(**OPTIONS)
+def _count_pairs(frame):
+    together = _blocks_an_item(input_size(frame, 1, 0), 2)
+    return (input_size(frame, 1, 0) + together - 1) // together
 
 
 def _plain(dtype, multiply_block):
@@ -111,8 +124,8 @@ def _plain(dtype, multiply_block):
         x, w, out = input_at(frame, 0), input_at(frame, 1), output_at(frame, 0)
         num_rows, num_blocks, depth = load_int(input_at(frame, 2)), input_size(frame, 1, 0), input_size(frame, 1, 1)
         x_stride, out_stride = 4 * depth, 4 * output_size(frame, 0, 1)
-        first, adds = item * _BLOCKS_AN_ITEM, num_inputs(frame) - 3
-        for block in range(first, min(first + _BLOCKS_AN_ITEM, num_blocks)):
+        together, adds = _blocks_an_item(num_blocks, 1), num_inputs(frame) - 3
+        for block in range(item * together, min((item + 1) * together, num_blocks)):
             weights, sums = w + block * depth * _BLOCK_BYTES, out + block * _BLOCK_BYTES
             row, passes = 0, (num_rows + MOST_ROWS - 1) // MOST_ROWS
             for left in range(passes, 0, -1):  # passes of equal size, or one row more
@@ -131,8 +144,8 @@ def _gated(dtype, multiply_block, gate, size):
         num_rows, num_blocks, depth = load_int(input_at(frame, 2)), input_size(frame, 1, 0), input_size(frame, 1, 1)
         x_stride, out_stride = 4 * depth, size * output_size(frame, 0, 1)
         sums = allocate(2 * MOST_ROWS * _BLOCK_BYTES)
-        first = item * _BLOCKS_AN_ITEM
-        for block in range(first, min(first + _BLOCKS_AN_ITEM, num_blocks), 2):
+        together = _blocks_an_item(num_blocks, 2)
+        for block in range(item * together, min((item + 1) * together, num_blocks), 2):
             weights, place = w + block * depth * _BLOCK_BYTES, out + block // 2 * size * COLUMNS
             row, passes = 0, (num_rows + MOST_ROWS - 1) // MOST_ROWS
             for left in range(passes, 0, -1):
@@ -165,4 +178,4 @@ _PAIRED = {
     'float32': _gated('float32', multiply_packed_float32, gate_float32, 4),
     'bfloat16': _gated('bfloat16', multiply_packed_bfloat16, gate_bfloat16, 2),
 }
-_GATED = {dtype: Kernel(f'multiply_gated_{dtype}', _count, work) for dtype, work in _PAIRED.items()}
+_GATED = {dtype: Kernel(f'multiply_gated_{dtype}', _count_pairs, work) for dtype, work in _PAIRED.items()}
