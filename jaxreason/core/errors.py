@@ -28,5 +28,9 @@ class RunError(JaxreasonError):
     """A run folder cannot be used: not writable, locked, damaged, or made by another configuration."""
 
 
+class DivergedError(RunError):
+    """Training stopped: several losses or gradients in a row were not finite."""
+
+
 class ProcessError(JaxreasonError):
     """Another process of the same run did not come, died, or does something else."""

@@ -5,6 +5,7 @@ Conventions:
 - counted are the matrix products: projections, attention scores and their weighted sum, the head where logits are wanted;
 - an embedding lookup is 0; norms, rotation, activations, softmax and biases are left out (below 1 % at usual widths);
 - attention is causal over the tokens present: token at position p meets p + 1 keys, or its window if that is smaller;
+- a training step is three forward passes: the backward one has two products for each of the forward one;
 - padding, idle rows and recomputation are not counted: they are timing, not cost.
 
 The compiler's own count agrees on one unrolled layer (tests); on a scanned model it counts the body once, so it is never used.
@@ -53,3 +54,8 @@ def prompt_flops(config: ModelConfig, prompt_tokens: int) -> int:
 def decode_flops(config: ModelConfig, prompt_tokens: int, first: int, count: int) -> int:
     """FLOPs of drawing `count` tokens after a prompt and `first` earlier ones: one forward pass with logits a token."""
     return forward_flops(config, prompt_tokens - 1 + first, count, count)
+
+
+def training_flops(config: ModelConfig, tokens: int) -> int:
+    """FLOPs of a training step's share in one sequence: forward and backward over all its tokens, logits at each."""
+    return 3 * forward_flops(config, 0, tokens, tokens)

@@ -103,7 +103,8 @@ def load(
     """Loads a policy, weight by weight: host memory holds a few tensors at a time, never the model.
 
     Args:
-        source: a preset (fetched if it is not in the cache), a Hugging Face folder, or a GGUF file.
+        source: a preset (fetched if it is not in the cache), a Hugging Face folder, a GGUF file, the folder of a training run
+            (its newest whole checkpoint), or one checkpoint in it.
         dtype: of parameters and matrix operands; sums, norms and probabilities are float32 always.
         mesh: devices to spread it over, or sizes of the axes `data` and `model`; None for one device.
         max_context: longest prompt plus solution that will be run, tokens. Only models whose rotary factors depend on it

@@ -1,4 +1,4 @@
-"""Checkpoints: a Hugging Face folder or a GGUF file, as a configuration and a parameter tree.
+"""Checkpoints: a Hugging Face folder, a GGUF file or a training run, as a configuration and a parameter tree.
 
 A folder holds `config.json`, one or more safetensors files (with an index if there are several) and, where it is complete,
 `tokenizer.json` and `generation_config.json`. Nothing in it is executed: pickled weights and `auto_map` are refused, names of
@@ -21,6 +21,7 @@ import numpy as np
 from jaxreason.core.architecture import DType, ModelConfig
 from jaxreason.core.errors import ConfigError, TokenizerError, WeightsError
 from jaxreason.data.folder_tokenizer import read_chat_template
+from jaxreason.models.manifest import is_run, is_step
 from jaxreason.models.safetensors_file import SafetensorsFile
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def open_weights(path: str | Path, dtype: DType = 'float32', max_context: int | 
     """Reads everything of a checkpoint but its tensors' values: the architecture, what a tokenizer and a sampler need to know.
 
     Args:
-        path: a Hugging Face folder or a `.gguf` file.
+        path: a Hugging Face folder, a `.gguf` file, a training run (its newest whole checkpoint) or one checkpoint of it.
         dtype: of the parameters and of matrix products.
         max_context: longest context that will be used, tokens; longrope models switch to their long factors when it exceeds
             their original one. None keeps the short factors.
@@ -157,6 +158,10 @@ def open_weights(path: str | Path, dtype: DType = 'float32', max_context: int | 
 
 def _open(path: Path) -> Weights:
     if path.is_dir():
+        if is_run(path) or is_step(path):
+            from jaxreason.models.checkpoint import open_checkpoint
+
+            return open_checkpoint(path)
         return _open_folder(path)
     if path.suffix.lower() in _PICKLES:
         raise WeightsError(f'{path}: pickled weights may run code and are refused; convert them to safetensors.')

@@ -68,7 +68,7 @@ def write_folder(
     if tokenizer_json is not None:
         texts['tokenizer.json'] = tokenizer_json
         try:
-            settings = _tokenizer_config(tokenizer_json, chat_template, eos_ids, bos_id)
+            settings = tokenizer_config(tokenizer_json, chat_template, eos_ids, bos_id)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise WeightsError(f'{path}: the tokenizer.json to write is damaged; use the one of the original model.') from error
         texts['tokenizer_config.json'] = _json(settings)
@@ -90,7 +90,7 @@ def write_folder(
     return path
 
 
-def _tokenizer_config(
+def tokenizer_config(
     tokenizer_json: str, chat_template: str | None, eos_ids: Sequence[int], bos_id: int | None
 ) -> dict[str, object]:
     """What Hugging Face's tokenizer class needs beside `tokenizer.json`."""

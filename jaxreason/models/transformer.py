@@ -83,6 +83,7 @@ def forward(
     tokens_bc: jax.Array,
     positions_bc: jax.Array,
     cache: Cache | None = None,
+    segments_bc: jax.Array | None = None,
 ) -> tuple[jax.Array, Cache | None]:
     """Runs the decoder.
 
@@ -94,13 +95,16 @@ def forward(
             whose output is meaningless. Without a cache padding may be anywhere; with one, valid tokens come first in a
             row, and their positions go on from `cache.next_position()`.
         cache: attended to, and appended to: each row's valid tokens at its own length. The caller sees to the room.
+        segments_bc: where a row holds several sequences, which one each token is of, int32; tokens attend to their own only.
+            Without a cache.
 
     Returns:
         Hidden states after the final norm, float32 [b, c, d], and the cache with the new tokens, or None.
     """
     is_token_bc = positions_bc >= 0
     x_bcd = _embed(config, params['embedding'], params.get('embedding_bits'), tokens_bc, is_token_bc)
-    frames = _frames(config, positions_bc, cache)
+    assert cache is None or segments_bc is None
+    frames = _frames(config, positions_bc, cache, segments_bc)
     if 'packed_layers' in params:
         run, layers = _run_packed, params['packed_layers']
         if cache is not None:  # without one, weights of 0 meet the values of padding: all must be computed
@@ -191,12 +195,17 @@ def _run_scanned(config: ModelConfig, layers, x_bcd, frames, past):
     return x_bcd, _layers(stacked_past, config.num_layers)
 
 
-def _frames(config: ModelConfig, positions_bc: jax.Array, cache: Cache | None) -> tuple[Frame, ...]:
+def _frames(
+    config: ModelConfig, positions_bc: jax.Array, cache: Cache | None, segments_bc: jax.Array | None = None
+) -> tuple[Frame, ...]:
     """Angles, visibility and write places for every kind of layer."""
-    return tuple(_frame(config, window, is_local, positions_bc, cache) for window, is_local in config.layer_kinds)
+    return tuple(_frame(config, kind, positions_bc, cache, segments_bc) for kind in config.layer_kinds)
 
 
-def _frame(config: ModelConfig, window: int, is_local: bool, positions_bc: jax.Array, cache: Cache | None) -> Frame:
+def _frame(
+    config: ModelConfig, kind: tuple[int, bool], positions_bc: jax.Array, cache: Cache | None, segments_bc: jax.Array | None
+) -> Frame:
+    window, is_local = kind
     cos_bcr, sin_bcr = map(once, rotary_angles(config, positions_bc, is_local))
 
     def visible(key_positions_bt: jax.Array, exists_bt: jax.Array) -> jax.Array:
@@ -205,7 +214,10 @@ def _frame(config: ModelConfig, window: int, is_local: bool, positions_bc: jax.A
         return seen_bct & (distance_bct < window) if window else seen_bct
 
     if cache is None:
-        return Frame(cos_bcr, sin_bcr, visible(positions_bc, positions_bc >= 0))
+        own_bct = visible(positions_bc, positions_bc >= 0)
+        if segments_bc is not None:
+            own_bct &= segments_bc[:, :, None] == segments_bc[:, None, :]
+        return Frame(cos_bcr, sin_bcr, own_bct)
     is_token_bc = positions_bc >= 0
     new_b = jnp.sum(is_token_bc, axis=1, dtype=jnp.int32)
     prompt_b1 = jnp.repeat(cache.prompt_length, cache.rows_per_slot, total_repeat_length=cache.num_rows)[:, None]
