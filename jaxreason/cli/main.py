@@ -20,6 +20,7 @@ from jaxreason.core.terminal import printable
 VERBS = {
     'solve': 'answer a question, or a file of questions, and show the votes',
     'evaluate': 'problems x strategies x budgets x seeds -> records, metrics, a table; resumable',
+    'train': 'a policy learns worked solutions (sft); resumable',
     'report': 'one HTML page from run folders',
     'weights': 'fetch, inspect or export model weights',
 }

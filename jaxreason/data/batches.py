@@ -73,6 +73,15 @@ class Rows:
         """Tokens that are predicted in a pass over all rows."""
         return sum(len(example.solution) for example in self._examples)
 
+    @property
+    def num_examples(self) -> int:
+        """Examples in all rows."""
+        return len(self._examples)
+
+    def lengths(self) -> list[int]:
+        """Tokens that a model reads of each example."""
+        return [example.num_inputs for example in self._examples]
+
     def digest(self) -> str:
         """SHA-256 of every row in order."""
         digest = hashlib.sha256(f'{self.length}'.encode())

@@ -49,6 +49,8 @@ class StepWeights(Weights):
 
         digest = hashlib.sha256()
         for path in self.files:
+            if self.path / ARRAYS in path.parents:  # how a library lays arrays out in files says nothing of the model
+                continue
             digest.update(f'{path.name}\n'.encode() + path.read_bytes())
         for path, values in jax.tree.leaves_with_path(self._arrays()):
             digest.update(f'{jax.tree_util.keystr(path)} {values.shape} {values.dtype}\n'.encode())
@@ -112,7 +114,7 @@ def open_checkpoint(path: Path) -> StepWeights:
         config=model.config,
         tensors={},
         kinds={PARAMS: 'F32'},
-        files=(path / MODEL, *own),
+        files=(path / MODEL, *own, *sorted(file for file in (path / ARRAYS / PARAMS).rglob('*') if file.is_file())),
         eos_ids=model.eos_ids,
         bos_id=model.bos_id,
         tokenizer_source=tokenizer if has_tokenizer else None,

@@ -24,7 +24,7 @@ def next_token_objective(config: ModelConfig, *, unrolled: bool, max_logits: int
         max_logits: the most that are in memory at once.
 
     Returns:
-        The objective, of stacked parameters and batches as `data.batches` makes them; besides `weight` it sums `correct`,
+        The objective, of stacked parameters and batches as `data.batches` makes them; besides `weight` it sums `accuracy`,
         targets that have the largest logit.
     """
 
@@ -34,7 +34,7 @@ def next_token_objective(config: ModelConfig, *, unrolled: bool, max_logits: int
             config, params, batch['tokens'], batch['positions'], segments_bc=batch['segments']
         )
         total, correct = _over_groups(config, params, hidden_btd, batch['targets'], max_logits)
-        return total, {'weight': jnp.sum(batch['targets'] >= 0).astype(jnp.float32), 'correct': correct}
+        return total, {'weight': jnp.sum(batch['targets'] >= 0).astype(jnp.float32), 'accuracy': correct}
 
     return objective
 

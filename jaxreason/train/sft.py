@@ -18,6 +18,7 @@ from jaxreason.data.examples import ExampleSpec, load_examples
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.mesh import use_mesh
 from jaxreason.train.checkpoints import Checkpoints
+from jaxreason.train.dry_run import describe_training
 from jaxreason.train.loop import LoopConfig, Parts, Progress, fit, mean_over
 from jaxreason.train.metrics import Metrics
 from jaxreason.train.next_token import next_token_objective
@@ -114,6 +115,14 @@ def train(
             with Metrics(out, start) as metrics:
                 fit(config.loop, _parts(config, policy, mesh, batches, held_out, checkpoints, metrics), state, start, report)
     return out
+
+
+def describe(config: SftConfig) -> str:
+    """Says what a run would do; reads examples and headers of weights, compiles nothing. Errors as of `train`."""
+    notes: list[str] = []
+    policy = open_policy(config.model)
+    rows, held_out = load_rows(config, policy, notes.append)
+    return '\n'.join([*notes, describe_training(config.loop, config.model, policy.config, rows, held_out)])
 
 
 def _begin(config: SftConfig, policy: Beginning, mesh: Any) -> TrainState:

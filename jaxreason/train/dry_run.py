@@ -1,0 +1,64 @@
+"""`train --dry-run`: what a run would do, need and cost; nothing is compiled and no tensor is read."""
+
+from collections.abc import Sequence
+
+from jaxreason.core.architecture import ModelConfig
+from jaxreason.core.flops import training_flops
+from jaxreason.core.quantities import quantity
+from jaxreason.data.batches import Rows
+from jaxreason.train.loop import LoopConfig
+from jaxreason.train.next_token import MAX_LOGITS
+from jaxreason.train.policy import TrainedModel
+
+_FLOAT = 4
+_COPIES = {'parameters': 1, 'gradients': 1, "the optimiser's two means": 2}
+
+
+def describe_training(
+    loop: LoopConfig, model: TrainedModel, config: ModelConfig, rows: Rows, held_out: Rows | None
+) -> str:
+    """Says what training on packed rows would do.
+
+    Args:
+        loop: how long.
+        model: as it was asked for.
+        config: its architecture.
+        rows: to learn from.
+        held_out: to measure on, or None.
+
+    Returns:
+        Lines of text, each a heading and what belongs to it.
+    """
+    name = 'made from nothing' if model.source is None else model.source
+    per_step = loop.batch / len(rows)
+    flops = sum(training_flops(config, length) for length in rows.lengths())
+    unseen = 'none' if held_out is None else f'{held_out.num_examples:,} in {len(held_out):,} rows'
+    lines = [
+        ('model', f'{name}: {config.num_parameters:,} parameters, layers {model.layers}, products in {model.dtype}'),
+        ('examples', f'{rows.num_examples:,} in {len(rows):,} rows of {rows.length:,} tokens, {rows.fill:.1%} full'),
+        ('held out', unseen),
+        ('steps', f'{loop.steps:,}, {loop.steps * per_step:.3g} passes over the examples'),
+        ('a step', f'{loop.batch:,} rows: {rows.num_tokens * per_step:,.0f} tokens, {rows.num_targets * per_step:,.0f} of them'),
+        ('', f'to be predicted; {quantity(flops * per_step, "FLOPs")}, three times the forward pass'),
+        ('FLOPs', f'{quantity(flops * per_step * loop.steps, "FLOPs")} for the whole run'),
+        *_memory(loop, model, config),
+    ]
+    width = max(len(head) for head, _ in lines) + 2
+    return '\n'.join(f'{head:<{width}}{line}' for head, line in lines)
+
+
+def _memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig) -> Sequence[tuple[str, str]]:
+    sizes = {name: copies * config.num_parameters * _FLOAT for name, copies in _COPIES.items()}
+    tokens = loop.batch // loop.accumulate * loop.length
+    sizes['what the backward pass needs of the forward one'] = tokens * _activations(loop, config) * _FLOAT
+    sizes['logits and their gradient'] = 2 * min(tokens * config.vocab_size, max(MAX_LOGITS, config.vocab_size)) * _FLOAT
+    spread = ', over all devices' if model.mesh else ''
+    lines = [('memory' if not index else '', f'{quantity(size, "B"):>9} {name}') for index, (name, size) in enumerate(sizes.items())]
+    return [*lines, ('', f'{quantity(sum(sizes.values()), "B"):>9} together{spread}, roughly: compilers differ')]
+
+
+def _activations(loop: LoopConfig, config: ModelConfig) -> int:
+    """Numbers kept for each token: inputs of all products, and attention's scores, masked and as weights."""
+    heads = config.num_heads * config.head_width
+    layer = 6 * config.width + 3 * (heads + 2 * config.num_kv_heads * config.head_width) + 4 * config.mlp_width
+    return config.num_layers * (layer + 3 * config.num_heads * loop.length) + 2 * config.width
