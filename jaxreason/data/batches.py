@@ -170,7 +170,8 @@ class Batches:
         import grain
 
         dataset: Any = grain.MapDataset.source(rows).seed(seed).shuffle()
-        dataset = dataset[process_index::process_count].repeat().batch(batch)
+        # The stream is endless, so nothing is ever dropped; without the word grain overflows for batches of one.
+        dataset = dataset[process_index::process_count].repeat().batch(batch, drop_remainder=True)
         # No threads: a row is cheaper to make than to hand over.
         self._iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)))
 

@@ -1,0 +1,255 @@
+"""`train sft`: learns, packs without a trace, goes on bit by bit, becomes a model that can be loaded; on a mesh too."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxreason as jr
+from jaxreason.core import config as config_files
+from jaxreason.core.errors import ConfigError, DataError, RunError, TokenizerError, WeightsError
+from jaxreason.data.batches import Batches, Example, pack
+from jaxreason.data.examples import ExampleSpec, load_examples, read_worked
+from jaxreason.data.prompts import PromptSpec
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.engine.mesh import make_mesh, use_mesh
+from jaxreason.models.heads import lm_logits
+from jaxreason.models.sharding import TRAINING, parameter_shardings
+from jaxreason.models.transformer import forward, init_parameters
+from jaxreason.train.metrics import read_metrics
+from jaxreason.train.next_token import next_token_objective
+from jaxreason.train.optimiser import OptimiserConfig, decayed, make_optimiser, rate_schedule
+from jaxreason.train.sft import SftConfig, describe, train
+from jaxreason.train.state import TrainState, make_step
+from tests.train import world
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / 'configs/train/sft_nano_tiny.yaml'
+RAW = PromptSpec(template='raw', step_delimiter='\n')
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp('runs') / 'sft'
+    said = []
+    train(config_files.load(SftConfig, TINY), out, say=said.append)
+    assert not said
+    return out
+
+
+def test_the_tiny_configuration_learns(trained):
+    lines = read_metrics(trained)
+    losses = [line['loss'] for line in lines if 'loss' in line]
+    assert losses[0] > 2.5 and np.mean(losses[-5:]) < 0.8 * losses[0]
+    held_out = [line['held_out_loss'] for line in lines if 'held_out_loss' in line]
+    assert held_out[-1] < held_out[0] and lines[-1]['held_out_accuracy'] > 0.25
+
+
+def test_it_goes_on_bit_by_bit(trained, tmp_path):
+    def stop(progress):
+        if progress.step == 27:
+            raise world.Killed
+
+    config = config_files.load(SftConfig, TINY)
+    with pytest.raises(world.Killed):
+        train(config, tmp_path / 'run', stop)
+    said = []
+    train(config, tmp_path / 'run', say=said.append)
+    assert said == [f'{tmp_path / "run"}: goes on from step 20 of 60']
+    assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == (trained / 'metrics.jsonl').read_bytes()
+    assert jr.load(tmp_path / 'run').digest == jr.load(trained).digest
+    train(config, tmp_path / 'run', say=said.append)
+    assert said[1:] == [f'{tmp_path / "run"}: finished at step 60; there is nothing left to do']
+
+
+def test_a_run_is_a_model(trained):
+    newest, named, older = (jr.load(trained / part) for part in ('', 'checkpoints/60', 'checkpoints/40'))
+    assert newest.digest == named.digest != older.digest
+    assert newest.eos_ids == (2,) and newest.need_tokenizer().decode([3, 4]) == '01'
+    np.testing.assert_array_equal(newest.logits([[1, 3, 4]]), named.logits([[1, 3, 4]]))
+    assert jr.load(trained, dtype='bfloat16').params['embedding'].dtype == jnp.bfloat16
+    mesh = {'data': 4, 'model': 2}
+    np.testing.assert_allclose(jr.load(trained, mesh=mesh).logits([[1, 3, 4]] * 4)[:1], newest.logits([[1, 3, 4]]), atol=1e-5)
+
+
+def test_a_run_without_a_whole_checkpoint_is_no_model(tmp_path):
+    (tmp_path / 'run/checkpoints/7').mkdir(parents=True)
+    with pytest.warns(UserWarning, match='has no manifest.json'), pytest.raises(WeightsError, match='no whole checkpoint'):
+        jr.load(tmp_path / 'run')
+    with pytest.raises(WeightsError, match='checkpoints/7: no checkpoint, or not wholly written'):
+        jr.load(tmp_path / 'run/checkpoints/7')
+
+
+def test_it_can_be_trained_on_and_sampled(trained, tmp_path):
+    """A run is weights to begin with; the tokenizer comes with it."""
+    config = config_files.load(SftConfig, TINY, ['model.init=null', f'model.source={trained}', 'loop.steps=2', 'data.limit=40'])
+    losses = [line['loss'] for line in read_metrics(train(config, tmp_path / 'more')) if 'loss' in line]
+    assert losses[0] < 2.2
+    problems = jr.load_problems('procedural:nano:1', limit=2)
+    sampler = jr.Sampler(jr.load(tmp_path / 'more'), prompt=RAW, max_tokens=6)
+    assert len(jr.Majority(n=2).solve([p.text for p in problems], sampler, None, seed=0)) == 2
+
+
+def test_packed_rows_give_what_their_examples_give_alone():
+    config = dataclasses.replace(world.TINY, windows=(0, 3), local_rope_theta=500.0)
+    params = init_parameters(config, jax.random.key(0))
+    examples = world.examples(6)
+    row = pack(examples, 40)[0][0]
+    hidden, _ = forward(
+        config, params, row['tokens'][None], row['positions'][None], segments_bc=jnp.asarray(row['segments'][None])
+    )
+    logits = np.asarray(lm_logits(config, params, hidden))[0]
+    for segment in range(row['segments'].max() + 1):
+        here = row['segments'] == segment
+        alone, _ = forward(config, params, row['tokens'][here][None], jnp.arange(here.sum())[None])
+        np.testing.assert_allclose(logits[here], np.asarray(lm_logits(config, params, alone))[0], atol=1e-5)
+    mixed, _ = forward(config, params, row['tokens'][None], row['positions'][None])
+    assert np.abs(np.asarray(lm_logits(config, params, mixed))[0] - logits)[row['segments'] > 0].max() > 0.01
+
+
+def batch_of(rows=8, length=24, seed=0):
+    return dict(next(Batches(pack(world.examples(80, seed), length)[0], batch=rows, seed=1)))
+
+
+def test_the_loss_is_that_of_optax_over_solution_tokens():
+    params = init_parameters(world.TINY, jax.random.key(0))
+    batch = batch_of()
+    total, sums = next_token_objective(world.TINY, unrolled=False)(params, batch)
+    hidden, _ = forward(world.TINY, params, batch['tokens'], batch['positions'], segments_bc=jnp.asarray(batch['segments']))
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        lm_logits(world.TINY, params, hidden), np.maximum(batch['targets'], 0)
+    )
+    is_target = batch['targets'] >= 0
+    np.testing.assert_allclose(total, np.sum(np.asarray(losses)[is_target]), rtol=1e-5)
+    assert sums['weight'] == is_target.sum() and 0 < is_target.mean() < 0.7
+
+
+@pytest.mark.parametrize('change', [{'unrolled': True}, {'max_logits': 400}], ids=['unrolled', 'in groups'])
+def test_layout_and_groups_change_nothing(change):
+    params, batch = init_parameters(world.TINY, jax.random.key(0)), batch_of()
+    expected = jax.jit(jax.value_and_grad(next_token_objective(world.TINY, unrolled=False), has_aux=True))(params, batch)
+    found = jax.jit(jax.value_and_grad(next_token_objective(world.TINY, **{'unrolled': False, **change}), has_aux=True))(
+        params, batch
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), found, expected)
+
+
+def a_step(mesh=None, accumulate=1):
+    config = OptimiserConfig(learning_rate=0.01, warmup_steps=0)
+    optimiser = make_optimiser(config, 10)
+    params = init_parameters(world.TINY, jax.random.key(0))
+    step = make_step(next_token_objective(world.TINY, unrolled=True), optimiser, rate_schedule(config, 10), accumulate)
+    where = None
+    if mesh is not None:
+        mesh = make_mesh(mesh)
+        params = jax.device_put(params, parameter_shardings(world.TINY, params, mesh, TRAINING))
+        where = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec('data'))
+    with use_mesh(mesh):
+        state, measured = TrainState.begin(params, optimiser), []
+        for seed in range(3):
+            state, each = step(state, jax.device_put(batch_of(seed=seed), where))
+            measured.append(each['loss'].item())
+    return measured, jax.tree.map(np.asarray, state.params)
+
+
+def test_a_mesh_and_accumulation_train_as_one_device_does():
+    losses, params = a_step()
+    for other in (a_step({'data': 4, 'model': 2}), a_step(accumulate=4), a_step({'data': 2, 'model': 2}, 2) if False else None):
+        if other is not None:
+            np.testing.assert_allclose(other[0], losses, atol=1e-5)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), other[1], params)
+
+
+def test_a_run_on_a_mesh(trained, tmp_path):
+    config = config_files.load(SftConfig, TINY, ['model.mesh={data: 4, model: 2}', 'loop.steps=60'])
+
+    def stop(progress):
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / 'run', stop)
+    with pytest.raises(world.Killed):
+        train(config, tmp_path / 'run', lambda progress: (_ for _ in ()).throw(world.Killed) if progress.step == 6 else None)
+    one, many = ([line['loss'] for line in read_metrics(run)][:4] for run in (trained, tmp_path / 'run'))
+    np.testing.assert_allclose(many, one, atol=1e-5)
+
+
+def test_only_matrices_decay():
+    params = init_parameters(dataclasses.replace(world.TINY, qkv_bias=True, qk_norm=True), jax.random.key(0))
+    flat = {jax.tree_util.keystr(path): mark for path, mark in jax.tree.leaves_with_path(decayed(params))}
+    assert {name for name, mark in flat.items() if not mark} == {n for n in flat if 'norm' in n or 'bias' in n}
+    assert sum(flat.values()) == 9  # seven products, embedding, head
+
+
+def test_schedules_rise_then_fall():
+    for schedule, last in (('constant', 1.0), ('cosine', 0.1), ('linear', 0.1)):
+        rate = rate_schedule(OptimiserConfig(learning_rate=1.0, schedule=schedule, warmup_steps=10), 110)
+        rates = [float(rate(step)) for step in range(111)]
+        np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10, rtol=1e-5)
+        np.testing.assert_allclose([rates[10], rates[110]], [1.0, last], rtol=1e-5)
+        assert sorted(rates[10:], reverse=True) == rates[10:]
+
+
+def test_examples_come_from_a_file(tmp_path):
+    rows = [
+        {'question': '1+1=', 'steps': ['02', '03']},
+        {'prompt': '2+2=', 'solution': '04'},
+        {'question': '3+3=', 'steps': ['06']},
+    ]
+    path = tmp_path / 'worked.jsonl'
+    path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    tokenizer = Tokenizer.from_characters('0123456789+= \n')
+    examples, held_out = load_examples(ExampleSpec(source=str(path), held_out=1), RAW, tokenizer)
+    both = [*examples, *held_out]
+    assert len(examples) == 2 and len(held_out) == 1
+    assert Example((1, *tokenizer.encode('1+1=')), (*tokenizer.encode('02\n03'), 2)) in both
+    path.write_text('{"question": "1", "answer": "2"}\n')
+    with pytest.raises(DataError, match='line 1: expected solution or steps, the fields are answer, question'):
+        load_examples(ExampleSpec(source=str(path)), RAW, tokenizer)
+    path.write_text('{"question": "1", "steps": []}\n')
+    with pytest.raises(DataError, match="line 1: steps is"):
+        load_examples(ExampleSpec(source=str(path)), RAW, tokenizer)
+    path.write_text('{"question": "x", "solution": "2"}\n')
+    with pytest.raises(TokenizerError, match="cannot write the text from 'x'"):
+        load_examples(ExampleSpec(source=str(path)), RAW, tokenizer)
+
+
+def test_generated_examples_are_not_those_of_a_test():
+    worked, held_out = read_worked(ExampleSpec(source='procedural:nano:3', limit=300, held_out=100), RAW)
+    tests = {problem.text for problem in jr.load_problems('procedural:nano:3', limit=300)}
+    assert not tests & {each.question for each in worked + held_out} and not set(worked) & set(held_out)
+    assert worked[0].solution.endswith('$.')
+    plain, _ = read_worked(ExampleSpec(source='procedural:nano:3', limit=1, answer_line=False), RAW)
+    assert len(plain[0].solution) == 8
+
+
+def test_a_dry_run_says_what_it_would_do():
+    text = describe(config_files.load(SftConfig, TINY))
+    assert '27,552 parameters' in text and '60, 3.58 passes' in text and 'FLOPs for the whole run' in text
+
+
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('model.source=smollm2-135m', 'give either init'),
+        ('loop.length=200', 'at most the context of the model, 128'),
+        ('model.mesh={data: 3}', 'multiple of model.mesh.data'),
+        ('data.source=x.txt', 'ends in .jsonl'),
+        ('data.limit=null', 'endless'),
+        ('optimiser.beta2=1.0', r'beta2 must be in \[0, 1\)'),
+    ],
+)
+def test_impossible_configurations_are_refused(override, message):
+    with pytest.raises(ConfigError, match=message):
+        describe(config_files.load(SftConfig, TINY, [override]))
+
+
+def test_a_run_folder_of_another_configuration_is_refused(trained):
+    with pytest.raises(RunError, match='made by another configuration'):
+        train(config_files.load(SftConfig, TINY, ['seed=1']), trained)
