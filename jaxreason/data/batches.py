@@ -1,8 +1,8 @@
 """Examples to batches: several examples a row, rows of one length, in an order that a seed decides.
 
-An example is a prompt and the solution that is to follow it. `pack` puts examples into rows of a fixed number of tokens, as many
-as fit; a row says of each token its position in its own example and which example it is of, so that attention and positions
-do not cross from one to the next. What each position should predict is there too, for solution tokens only.
+An example is a prompt and the solution that is to follow it. `pack` puts examples into rows of a fixed number of tokens, as
+many as fit; a row says of each token its position in its own example and which example it is of, so that attention and
+positions do not cross from one to the next. What each position should predict is there too, for solution tokens only.
 
 Rows are found by index, so where a run stands in its data is one number, which goes into the checkpoint.
 """
@@ -110,7 +110,9 @@ def pack(examples: Sequence[Example], length: int) -> tuple[Rows, int]:
         raise DataError('examples: expected a prompt and a solution of at least one token each; remove the empty ones.')
     fitting = [example for example in examples if example.num_inputs <= length]
     if not fitting:
-        shortest = f'the shortest has {min(example.num_inputs for example in examples)} tokens' if examples else 'there are none'
+        shortest = (
+            f'the shortest has {min(example.num_inputs for example in examples)} tokens' if examples else 'there are none'
+        )
         raise DataError(f'examples: none fits into rows of {length} tokens ({shortest}); raise the length of the rows.')
     members: list[list[int]] = []
     room: list[int] = []

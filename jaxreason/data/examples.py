@@ -56,9 +56,7 @@ class ExampleSpec:
             raise ConfigError(f'held_out must be at least 0 examples, got {self.held_out}.')
 
 
-def load_examples(
-    spec: ExampleSpec, prompt: PromptSpec, tokenizer: Tokenizer
-) -> tuple[list[Example], list[Example]]:
+def load_examples(spec: ExampleSpec, prompt: PromptSpec, tokenizer: Tokenizer) -> tuple[list[Example], list[Example]]:
     """Loads worked solutions and encodes them; a solution ends with the tokenizer's first end token.
 
     Args:

@@ -38,7 +38,7 @@ class StepWeights(Weights):
         make = place or Weight.read
 
         def leaf(path: tuple[Any, ...], values: np.ndarray) -> Any:
-            words = tuple(getattr(entry, 'key', getattr(entry, 'idx', None)) for entry in path)
+            words: tuple[str | int, ...] = tuple(getattr(entry, 'key', getattr(entry, 'idx', '')) for entry in path)
             return make(Weight('/'.join(map(str, words)), words, values, dtype))
 
         return jax.tree.map_with_path(leaf, unstack_layers(self._arrays()))
@@ -52,8 +52,8 @@ class StepWeights(Weights):
             if self.path / ARRAYS in path.parents:  # how a library lays arrays out in files says nothing of the model
                 continue
             digest.update(f'{path.name}\n'.encode() + path.read_bytes())
-        for path, values in jax.tree.leaves_with_path(self._arrays()):
-            digest.update(f'{jax.tree_util.keystr(path)} {values.shape} {values.dtype}\n'.encode())
+        for place, values in jax.tree.leaves_with_path(self._arrays()):
+            digest.update(f'{jax.tree_util.keystr(place)} {values.shape} {values.dtype}\n'.encode())
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
@@ -78,7 +78,8 @@ class StepWeights(Weights):
         for (path, shape), values in zip(jax.tree.leaves_with_path(shapes), jax.tree.leaves(arrays), strict=True):
             if shape.shape != values.shape:
                 raise WeightsError(
-                    f'{self.path}: {jax.tree_util.keystr(path)} is {list(values.shape)}, model.json implies {list(shape.shape)}.'
+                    f'{self.path}: {jax.tree_util.keystr(path)} is {list(values.shape)}, '
+                    f'model.json implies {list(shape.shape)}; use another step.'
                 )
         return arrays
 

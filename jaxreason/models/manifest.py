@@ -108,9 +108,7 @@ def verify_step(path: Path) -> int:
     for name, (size, digest) in expected.items():
         try:
             if found[name].stat().st_size != size:
-                raise WeightsError(
-                    f'{found[name]}: expected {size:,} bytes, found {found[name].stat().st_size:,}; {_REMEDY}'
-                )
+                raise WeightsError(f'{found[name]}: expected {size:,} bytes, found {found[name].stat().st_size:,}; {_REMEDY}')
             if _digest(found[name]) != digest:
                 raise WeightsError(f'{found[name]}: damaged, its SHA-256 is not the one of the manifest; {_REMEDY}')
         except OSError as error:

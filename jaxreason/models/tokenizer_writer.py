@@ -78,7 +78,9 @@ def folder_files(
     try:
         return {name: (source / name).read_text(encoding='utf-8') for name in TOKENIZER_FILES if (source / name).is_file()}
     except (OSError, UnicodeDecodeError) as error:
-        raise TokenizerError(f'{source}: its tokenizer cannot be read as UTF-8 text ({error}); copy the files again.') from error
+        raise TokenizerError(
+            f'{source}: its tokenizer cannot be read as UTF-8 text ({error}); copy the files again.'
+        ) from error
 
 
 def tokenizer_json(metadata: Mapping[str, object]) -> str:

@@ -1,10 +1,11 @@
 """Writes checkpoints of a training run beside the training, and restores the newest that is whole.
 
-A checkpoint is made under a temporary name: Orbax writes the arrays in the background, then the manifest is written and the folder
-takes its name (`models.manifest` says what is in it). Whatever moment a process ends in, a folder named by a step is whole, and
+A checkpoint is made under a temporary name: Orbax writes the arrays in the background, then the manifest is written and the
+folder takes its name (`models.manifest` says what is in it). Whatever moment a process ends in, a folder named by a step is whole, and
 the step before it is still there. Only what has been saved is ever removed, oldest first.
 """
 
+import dataclasses
 import json
 import shutil
 import threading
@@ -197,13 +198,13 @@ def _copy(tree: Any) -> Any:
 
 def _split(state: TrainState) -> tuple[Any, dict[str, Any]]:
     """Parameters, and the rest under flat names, so that no library's containers are in the file."""
-    rest = state.replace(params=None)
+    rest = dataclasses.replace(state, params=None)
     return state.params, {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(rest)}
 
 
 def _joined(template: TrainState, params: Any, others: Mapping[str, Any]) -> TrainState:
-    rest = jax.tree.map_with_path(lambda path, _: others[_name(path)], template.replace(params=None))
-    return rest.replace(params=params)
+    rest = jax.tree.map_with_path(lambda path, _: others[_name(path)], dataclasses.replace(template, params=None))
+    return dataclasses.replace(rest, params=params)
 
 
 def _name(path: tuple[Any, ...]) -> str:

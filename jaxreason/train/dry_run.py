@@ -14,9 +14,7 @@ _FLOAT = 4
 _COPIES = {'parameters': 1, 'gradients': 1, "the optimiser's two means": 2}
 
 
-def describe_training(
-    loop: LoopConfig, model: TrainedModel, config: ModelConfig, rows: Rows, held_out: Rows | None
-) -> str:
+def describe_training(loop: LoopConfig, model: TrainedModel, config: ModelConfig, rows: Rows, held_out: Rows | None) -> str:
     """Says what training on packed rows would do.
 
     Args:
@@ -38,7 +36,10 @@ def describe_training(
         ('examples', f'{rows.num_examples:,} in {len(rows):,} rows of {rows.length:,} tokens, {rows.fill:.1%} full'),
         ('held out', unseen),
         ('steps', f'{loop.steps:,}, {loop.steps * per_step:.3g} passes over the examples'),
-        ('a step', f'{loop.batch:,} rows: {rows.num_tokens * per_step:,.0f} tokens, {rows.num_targets * per_step:,.0f} of them'),
+        (
+            'a step',
+            f'{loop.batch:,} rows: {rows.num_tokens * per_step:,.0f} tokens, {rows.num_targets * per_step:,.0f} of them',
+        ),
         ('', f'to be predicted; {quantity(flops * per_step, "FLOPs")}, three times the forward pass'),
         ('FLOPs', f'{quantity(flops * per_step * loop.steps, "FLOPs")} for the whole run'),
         *_memory(loop, model, config),
@@ -53,7 +54,9 @@ def _memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig) -> Seque
     sizes['what the backward pass needs of the forward one'] = tokens * _activations(loop, config) * _FLOAT
     sizes['logits and their gradient'] = 2 * min(tokens * config.vocab_size, max(MAX_LOGITS, config.vocab_size)) * _FLOAT
     spread = ', over all devices' if model.mesh else ''
-    lines = [('memory' if not index else '', f'{quantity(size, "B"):>9} {name}') for index, (name, size) in enumerate(sizes.items())]
+    lines = [
+        ('memory' if not index else '', f'{quantity(size, "B"):>9} {name}') for index, (name, size) in enumerate(sizes.items())
+    ]
     return [*lines, ('', f'{quantity(sum(sizes.values()), "B"):>9} together{spread}, roughly: compilers differ')]
 
 

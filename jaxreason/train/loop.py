@@ -31,7 +31,7 @@ class LoopConfig:
         save_every: steps between checkpoints; the last step is always saved.
         keep: newest checkpoints to keep.
         evaluate_every: steps between evaluations on held-out examples, if there are any; the last step is always evaluated.
-        give_up_after: steps in a row whose loss or gradient is not finite, after which training stops; none of them is an update.
+        give_up_after: steps in a row whose loss or gradient is not finite, after which training stops; none is an update.
     """
 
     steps: int

@@ -40,7 +40,9 @@ class Metrics:
         last = json.loads(kept.splitlines()[-1])['step'] if kept else 0
         if last != step:
             self._file.close()
-            raise RunError(f'{self.path}: ends at step {last}, the checkpoint is of step {step}; restore it or use another --out.')
+            raise RunError(
+                f'{self.path}: ends at step {last}, the checkpoint is of step {step}; restore it or use another --out.'
+            )
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Adds a line; one that is not finite is written as null. Errors as of the constructor."""
@@ -77,7 +79,9 @@ class Metrics:
         self.close()
 
     def _unwritable(self, error: OSError) -> RunError:
-        return RunError(f'{self.path}: cannot be written ({error.strerror or error}); free space and run the same command again.')
+        return RunError(
+            f'{self.path}: cannot be written ({error.strerror or error}); free space and run the same command again.'
+        )
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

@@ -30,9 +30,7 @@ def next_token_objective(config: ModelConfig, *, unrolled: bool, max_logits: int
 
     def objective(params: Any, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, Sums]:
         params = unstack_layers(params) if unrolled else params
-        hidden_btd, _ = forward(
-            config, params, batch['tokens'], batch['positions'], segments_bc=batch['segments']
-        )
+        hidden_btd, _ = forward(config, params, batch['tokens'], batch['positions'], segments_bc=batch['segments'])
         total, correct = _over_groups(config, params, hidden_btd, batch['targets'], max_logits)
         return total, {'weight': jnp.sum(batch['targets'] >= 0).astype(jnp.float32), 'accuracy': correct}
 
@@ -48,8 +46,9 @@ def _over_groups(
     size = next(size for size in range(min(most, t), 0, -1) if t % size == 0)
     if size == t:
         return _group(config, params, hidden_btd, targets_bt)
-    groups = jnp.moveaxis(hidden_btd.reshape(b, t // size, size, d), 1, 0), jnp.moveaxis(
-        targets_bt.reshape(b, t // size, size), 1, 0
+    groups = (
+        jnp.moveaxis(hidden_btd.reshape(b, t // size, size, d), 1, 0),
+        jnp.moveaxis(targets_bt.reshape(b, t // size, size), 1, 0),
     )
 
     @jax.checkpoint
@@ -60,9 +59,7 @@ def _over_groups(
     return jnp.sum(totals), jnp.sum(corrects)
 
 
-def _group(
-    config: ModelConfig, params: Any, hidden_btd: jax.Array, targets_bt: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _group(config: ModelConfig, params: Any, hidden_btd: jax.Array, targets_bt: jax.Array) -> tuple[jax.Array, jax.Array]:
     is_target_bt = targets_bt >= 0
     # What lies at positions without a target is meaningless, and may be anything: it must not reach the gradient.
     hidden_btd = jnp.where(is_target_bt[:, :, None], hidden_btd, 0.0)

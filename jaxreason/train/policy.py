@@ -123,7 +123,9 @@ def open_policy(spec: TrainedModel) -> Beginning:
         config = weights.config
         found = Tokenizer.from_source(weights.tokenizer_source)
         if found is None:
-            raise TokenizerError(f'{spec.source}: has no tokenizer, and training reads text; put tokenizer.json into its folder.')
+            raise TokenizerError(
+                f'{spec.source}: has no tokenizer, and training reads text; put tokenizer.json into its folder.'
+            )
         tokenizer, bos_id = found, weights.bos_id
         files = folder_files(weights.tokenizer_source, weights.chat_template, weights.eos_ids, bos_id)
         eos_ids = tuple(dict.fromkeys((*weights.eos_ids, *tokenizer.eos_ids)))

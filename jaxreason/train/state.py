@@ -1,7 +1,7 @@
 """What training carries from step to step, and the step itself: gradients, their guard, the update.
 
-An objective says what is minimised: for parameters and a batch it gives a *sum* of losses, and sums to divide it by and to report
-(`weight` is the number of terms). Sums, so that parts of a batch add up to what the whole batch gives.
+An objective says what is minimised: for parameters and a batch it gives a *sum* of losses, and sums to divide it by and to
+report (`weight` is the number of terms). Sums, so that parts of a batch add up to what the whole batch gives.
 """
 
 from collections.abc import Callable, Mapping

@@ -10,7 +10,9 @@ from jaxreason.data.batches import Batches, Example, in_batches, pack
 def examples(count=50, seed=0):
     rng = np.random.default_rng(seed)
     return [
-        Example(tuple(map(int, rng.integers(3, 99, rng.integers(1, 9)))), tuple(map(int, rng.integers(3, 99, rng.integers(1, 9)))))
+        Example(
+            tuple(map(int, rng.integers(3, 99, rng.integers(1, 9)))), tuple(map(int, rng.integers(3, 99, rng.integers(1, 9))))
+        )
         for _ in range(count)
     ]
 

@@ -145,9 +145,10 @@ def test_a_full_disk_leaves_the_step_before_and_names_the_one_that_failed(run, m
 
     monkeypatch.setattr(checkpoints, 'write_manifest', no_space)
     _, optimiser = world.step_and_optimiser()
-    with pytest.raises(RunError, match=r'checkpoints/16: .*No space left.* earlier ones are intact') as error:
-        with Checkpoints(run, 2, world.FILES) as kept:
-            kept.save(16, world.begin(optimiser), {'next_index': 3})
+    message = r'checkpoints/16: .*No space left.* earlier ones are intact'
+    with Checkpoints(run, 2, world.FILES) as kept:
+        kept.save(16, world.begin(optimiser), {'next_index': 3})
+        with pytest.raises(RunError, match=message) as error:
             kept.wait()
     assert isinstance(error.value.__cause__, OSError)
     assert sorted(path.name for path in (run / 'checkpoints').iterdir()) == ['12', '8']

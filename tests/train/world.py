@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.data.batches import Batches, Example, pack
+from jaxreason.models.transformer import init_parameters
 from jaxreason.train.checkpoints import Checkpoints
 from jaxreason.train.loop import LoopConfig, Parts, fit
 from jaxreason.train.metrics import Metrics
@@ -20,6 +21,13 @@ LOOP = LoopConfig(steps=STEPS, batch=2, length=16, save_every=4, keep=2, evaluat
 TINY = ModelConfig(
     vocab_size=24, num_layers=2, width=16, mlp_width=32, num_heads=2, num_kv_heads=2, head_width=8, max_positions=64
 )
+
+
+def parameters(config):
+    """Parameters drawn without compiling anything."""
+    shapes = jax.eval_shape(lambda key: init_parameters(config, key), jax.random.key(0))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * leaf.shape[-1] ** -0.5, jnp.float32), shapes)
 
 
 class Killed(BaseException):
