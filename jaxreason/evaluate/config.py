@@ -2,16 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.config import Kinds
 from jaxreason.core.keys import check_seed
+from jaxreason.core.model_spec import ModelSpec
 from jaxreason.core.protocols import Verifier
 from jaxreason.data.datasets import DataSpec
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.language_model import LanguageModel, load
-from jaxreason.engine.mesh import check_axes
 from jaxreason.engine.sampler import SamplerSettings
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.search.best_of_n import BestOfN
@@ -20,27 +20,6 @@ from jaxreason.search.drive import MOST_COPIES
 from jaxreason.search.strategy import Parallel, Strategy
 
 NamedStrategy = Annotated[Strategy, Kinds(lambda: STRATEGIES)]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """Which policy, and how it lies on the devices.
-
-    Attributes:
-        source: a preset, a Hugging Face folder, or a GGUF file.
-        dtype: of parameters and matrix operands.
-        mesh: sizes of the axes `data` and `model`; None for one device.
-        max_context: longest prompt plus solution, for models whose rotary factors depend on it; None for the others.
-    """
-
-    source: str = 'smollm2-135m'
-    dtype: Literal['float32', 'bfloat16'] = 'float32'
-    mesh: dict[str, int] | None = None
-    max_context: int | None = None
-
-    def __post_init__(self):
-        if self.mesh is not None:
-            check_axes(self.mesh)
 
 
 def load_policy(spec: ModelSpec) -> LanguageModel:
