@@ -47,7 +47,7 @@ def parse(config: Mapping[str, Any]) -> ModelConfig:
 
 
 def _parse(config: Mapping[str, Any]) -> ModelConfig:
-    if 'auto_map' in config and config.get('architectures') not in ([name] for name in REWARD_ARCHITECTURES):
+    if 'auto_map' in config and config.get('architectures') not in [[name] for name in REWARD_ARCHITECTURES]:
         raise WeightsError(
             'config.json: auto_map asks to run code that came with the weights, which is refused; '
             'delete the entry if the model is a plain one of its model_type.'

@@ -1,9 +1,9 @@
 """A trained verifier: a decoder with a head scores every step of a solution in one forward pass.
 
 The text of a row's steps is what counts: it is written in the verifier's own layout and encoded with its own tokenizer. Rows
-run in batches of a fixed number, at a length bucket that depends on the row alone. What a round computed is carried to the next: a
-row that grew, or was forked, feeds only what its text has that its own lineage had not, as far as the ids agree. It pays for
-just that, whatever else was scored beside it, and whether or not the keys had to be computed again.
+run in batches of a fixed number, at a length bucket that depends on the row alone. What a round computed is carried to the
+next: a row that grew, or was forked, feeds only what its own lineage had not fed, as far as the ids agree. It pays for just
+that, whatever else was scored beside it, and whether or not the keys had to be computed again.
 """
 
 import collections
@@ -66,7 +66,7 @@ class _Entry(NamedTuple):
 class _Plan(NamedTuple):
     """One row of a call: what is fed, and what it pays for."""
 
-    index: int  # in the call
+    number: int  # of the row in the call
     laid: Laid
     reused: int  # leading tokens that its lineage paid for
     parked: Any  # their keys and values; None to feed them again
@@ -130,9 +130,9 @@ class RewardModel:
                 if any(math.isnan(found[read]) for read in plan.laid.reads):
                     self.unscored[Unscored.NAN] += 1
                     continue
-                scores[plan.index] = tuple(found[read] for read in plan.laid.reads)
+                scores[plan.number] = tuple(found[read] for read in plan.laid.reads)
                 if plan.keeps:
-                    kept[rows[plan.index].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, parked)
+                    kept[rows[plan.number].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, parked)
         for row in rows:
             entries.pop(row.handle, None)  # what is set again comes last: the longest unused goes first
         return Scored(scores, costs, self._within_memory(entries | kept))

@@ -2,8 +2,8 @@
 
     python tests/engine/make_golden_verifiers.py
 
-Needs the extra `parity`. Architecture, tensor names, config.json, label and marker strings are those of the published models; the
-weights are random, the vocabularies small. What is computed here shares no code with jaxreason: texts are put together as the
+Needs the extra `parity`. Architecture, tensor names, config.json, label and marker strings are those of the published models;
+the weights are random, the vocabularies small. What is computed here shares no code with jaxreason: texts are put together as the
 models' authors do, encoded by transformers, run by torch.
 """
 
@@ -49,13 +49,25 @@ SOLUTIONS = [
     ('Is 7 - 9 = 2?', ('No: 7 - 9 = -2.',)),
     ('Sum of 1, 2, 3?\nGive a number.', ('Café: 1 + 2\n= 3.\n\n', 'And 3 + 3 = 6, so\n\\boxed{6}.')),
 ]
-_SPLIT = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+_SPLIT = '|'.join(
+    [
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        '[^\\r\\n\\p{L}\\p{N}]?\\p{L}+',
+        '\\p{N}',
+        ' ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*',
+        '\\s*[\\r\\n]+',
+        '\\s+(?!\\S)',
+        '\\s+',
+    ]
+)
 _CHATML = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
 _LLAMA = (
-    "{{ bos_token }}{% if messages[0].role == 'system' %}{% set first = messages[0].content | trim %}{% set rest = messages[1:] %}"
+    "{{ bos_token }}{% if messages[0].role == 'system' %}"
+    '{% set first = messages[0].content | trim %}{% set rest = messages[1:] %}'
     "{% else %}{% set first = '' %}{% set rest = messages %}{% endif %}"
     "{{ '<|start_header_id|>system<|end_header_id|>\\n\\nToday: 26 Jul 2024\\n\\n' + first + '<|eot_id|>' }}"
-    "{% for m in rest %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% for m in rest %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content | trim + '<|eot_id|>' }}"
+    '{% endfor %}'
 )
 
 
@@ -212,7 +224,8 @@ def write(preset: str, folder: Path, seed: int) -> list[list[float]]:
     from transformers import AutoTokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
-    size = write_tokenizer(preset, folder)
+    # Embeddings of published models have more rows than their tokenizers have ids.
+    size = -(-write_tokenizer(preset, folder) // 16) * 16
     config, model, head = build(preset, size, seed)
     named = {name: value.astype(np.float16) for name, value in tensors(preset, model, head).items()}
     save_file(named, str(folder / 'model.safetensors'), metadata={'format': 'pt'})
