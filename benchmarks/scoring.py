@@ -4,9 +4,9 @@
     python benchmarks/scoring.py --quick                  # one batch instead of eight, bfloat16
     python benchmarks/scoring.py --dtype float32 --rows 16 --repeats 3 --json FILE.json
 
-The decoder has the shape of SmolLM2-135M and random weights, with a value head; every solution has 16 steps and is scored in one
-pass, as `RewardModel.score` does it: text in, step scores out. Compilation is not counted. The rate of matrix products is XLA's
-best of several shapes, measured in the same run before and after (`harness/roofline.py`); FLOPs are those of
+The decoder has the shape of SmolLM2-135M and random weights, with a value head; every solution has 16 steps and is scored in
+one pass, as `RewardModel.score` does it: text in, step scores out. Compilation is not counted. The rate of matrix products is
+XLA's best of several shapes, measured in the same run before and after (`harness/roofline.py`); FLOPs are those of
 `jaxreason.core.flops`, padding not among them.
 """
 

@@ -49,8 +49,9 @@ class Typesetter:
             raise TokenizerError('verifier: its layout is a chat, its tokenizer has no chat template; use form: plain.')
         if layout.begin and tokenizer.bos_id is None:
             raise TokenizerError('verifier: its layout begins with a beginning-of-sequence token, its tokenizer has none.')
-        probe = self.lay('1 + 1?', ('Add: 2.\n\n', 'So 2.'))
-        if isinstance(probe, Unscored):
+        if layout.form != 'plain':
+            self._frame(self._roles(1))
+        if self.lay('1 + 1?', ('Add: 2.\n\n', 'So 2.')) is Unscored.MARKER:  # a small vocabulary may lack these letters
             raise TokenizerError(
                 f'verifier: the marker {layout.marker!r} is not a token of its own after {layout.gap!r}; '
                 'expected the tokenizer that the layout was made for.'
@@ -80,10 +81,12 @@ class Typesetter:
             return Unscored.MARKER
         return laid
 
+    def _roles(self, turns: int) -> tuple[str, ...]:
+        return ('system',) * (self._layout.system is not None) + ('user', 'assistant') * turns
+
     def _chat(self, writer: '_Writer', question: str, steps: Sequence[str]) -> None:
-        roles = ('system',) * (self._layout.system is not None) + ('user', 'assistant')
         contents = {'system': self._layout.system or '', 'user': self._layout.question.replace(QUESTION, question)}
-        for role, is_trimmed, before in self._frame(roles):
+        for role, is_trimmed, before in self._frame(self._roles(1)):
             writer.runs(before)
             if role == 'assistant':
                 writer.begin_solution()
@@ -92,11 +95,10 @@ class Typesetter:
             writer.text(contents[role].strip() if is_trimmed else contents[role])
 
     def _turns(self, writer: '_Writer', question: str, steps: Sequence[str]) -> None:
-        roles = ('system',) * (self._layout.system is not None) + ('user', 'assistant') * len(steps)
         users = [step.rstrip('\n') for step in steps]
         users[0] = self._layout.question.replace(QUESTION, question) + users[0]
         asked = iter(users)
-        for role, is_trimmed, before in self._frame(roles):
+        for role, is_trimmed, before in self._frame(self._roles(len(steps))):
             writer.runs(before)
             if role == 'assistant':
                 self._mark(writer)
@@ -176,7 +178,10 @@ def token_id(tokenizer: Tokenizer, text: str, name: str) -> int:
     Raises:
         TokenizerError: it is none or several; the message names it.
     """
-    ids = tokenizer.encode(text, special=True)
+    try:
+        ids = tokenizer.encode(text, special=True)
+    except TokenizerError:  # no piece of the vocabulary writes it
+        ids = []
     if len(ids) != 1:
         raise TokenizerError(
             f'verifier: {name} {text!r} must be one token of its tokenizer, got {len(ids)}; '

@@ -3,8 +3,8 @@
     python tests/engine/make_golden_verifiers.py
 
 Needs the extra `parity`. Architecture, tensor names, config.json, label and marker strings are those of the published models;
-the weights are random, the vocabularies small. What is computed here shares no code with jaxreason: texts are put together as the
-models' authors do, encoded by transformers, run by torch.
+the weights are random, the vocabularies small. What is computed here shares no code with jaxreason: texts are put together as
+the models' authors do, encoded by transformers, run by torch.
 """
 
 import json

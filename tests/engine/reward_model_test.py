@@ -8,13 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from jaxreason.core.budget import Budget
 from jaxreason.core.cost import FREE, total
 from jaxreason.core.errors import ConfigError, TokenizerError, WeightsError
 from jaxreason.core.types import Finish, Question, Row
 from jaxreason.core.verifier_spec import Unscored, VerifierSpec
 from jaxreason.engine.reward_model import load_verifier
 from jaxreason.engine.verifier_presets import BY_ARCHITECTURE, PRESETS
+from jaxreason.models.transformer import forward
+from jaxreason.models.value_heads import action_log_odds, head_tensors, init_head
+from jaxreason.search.best_of_n import BestOfN
 
 GOLDEN = Path(__file__).parent / 'golden'
 QWEN = 'qwen2.5-math-prm'
@@ -226,3 +231,44 @@ def test_a_verifier_whose_parts_do_not_fit_is_refused(tmp_path):
     other = copy_of(QWEN, tmp_path / 'other', architectures=['Qwen2ForCausalLM'])
     with pytest.raises(WeightsError, match='auto_map asks to run code'):
         load_verifier(other)
+
+
+def test_an_action_value_head_is_read_from_a_folder_and_scored_whole(tmp_path):
+    folder = copy_of('math-shepherd', tmp_path / 'own')
+    tensors = load_file(folder / 'model.safetensors')
+    verifier_config = load_verifier(GOLDEN / 'math-shepherd', preset='math-shepherd').config
+    head = jax.tree.map(lambda x: 2 * x + 0.02, init_head('action_value', verifier_config, jax.random.key(0)))
+    save_file({**tensors, **head_tensors(head)}, folder / 'model.safetensors')
+    (folder / 'verifier.yaml').write_text(
+        'head: action_value\nlayout: {form: plain, question: "{question}\\n", marker: "\\n", line_breaks: markers}\n'
+    )
+    verifier = load_verifier(folder)
+    scores, (cost,), carry = verifier.score([row()], None)
+    laid = verifier.typesetter.lay(QUESTION, STEPS)
+    ids = jnp.array([laid.ids])
+    hidden, _ = forward(verifier.config, verifier.params, ids, jnp.arange(ids.shape[1])[None])
+    is_counted = jnp.arange(ids.shape[1])[None] >= laid.start
+    odds = action_log_odds(head, hidden, verifier.params['embedding'][ids], is_counted)[0, np.array(laid.reads)]
+    assert scores[0] == pytest.approx(np.asarray(jax.nn.sigmoid(odds)), abs=1e-5)
+    assert not carry and cost.flops == verifier.price(row(), 0)
+    assert verifier.score([row(STEPS[:1])], None).scores[0] == pytest.approx(scores[0][:1], abs=1e-5)
+
+
+def test_a_strategy_asks_it(make_sampler):
+    verifier = load_verifier(GOLDEN / 'math-shepherd', preset='math-shepherd')
+    outcome = BestOfN(n=4).solve(['17 + 5 = ?'], make_sampler(), verifier, seed=1)[0]
+    assert outcome.cost.verify > 0 and outcome.cost.scored_tokens > 0
+    assert all(len(candidate.scores) == len(candidate.steps) for candidate in outcome.candidates)
+    budget = Budget(flops=outcome.cost.flops // 2)
+    limited = BestOfN(n=4).solve(['17 + 5 = ?'], make_sampler(), verifier, seed=1, budget=budget)[0]
+    assert 0 < limited.cost.verify and limited.cost.flops <= budget.flops
+
+
+def test_forks_of_the_sampler_name_their_parents(make_sampler):
+    session = make_sampler().session()
+    question = Question('a', '1 + 1')
+    session.prepare([question])
+    rows, _ = session.start(question, 1, 0, 0)
+    first, second = session.take(rows, [0, 0])
+    third = session.take([second], [0, 0])[1]
+    assert first.lineage == () and second.lineage == (first.handle,) and third.lineage == (first.handle, second.handle)
