@@ -9,50 +9,39 @@ that, whatever else was scored beside it, and whether or not the keys had to be 
 import collections
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxreason.core import config as config_file
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.cost import FREE, Cost
-from jaxreason.core.errors import ConfigError, TokenizerError
 from jaxreason.core.flops import forward_flops
 from jaxreason.core.protocols import Scored
 from jaxreason.core.types import Finish, Row
 from jaxreason.core.verifier_spec import HeadKind, Unscored, VerifierSpec
-from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.data.verifier_layout import Laid, Typesetter, token_id
+from jaxreason.data.verifier_layout import Laid, Typesetter
 from jaxreason.engine.buckets import bucket
-from jaxreason.engine.mesh import make_mesh, to_host, use_mesh
-from jaxreason.engine.verifier_presets import BY_ARCHITECTURE, PRESETS
+from jaxreason.engine.mesh import to_host, use_mesh
 from jaxreason.models.cache import Cache
-from jaxreason.models.fetch import resolve
-from jaxreason.models.folder import Weights, open_weights
-from jaxreason.models.sharding import placement
 from jaxreason.models.transformer import for_decoding, forward
 from jaxreason.models.value_heads import (
     action_log_odds,
-    check_head,
     embedded,
     head_parameters,
-    label_head,
     log_odds,
-    split_head,
 )
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-SPEC_FILE = 'verifier.yaml'  # in a folder: what its verifier is
 # How many tokens of ours a token of the policy may become: its text is not known when the budget is divided.
 _GROWTH, _SPARE = 1.5, 16
+_MOST_ENTRIES = 1 << 16  # rows remembered; nobody tells which of them are gone
 
 
 class _Entry(NamedTuple):
@@ -86,7 +75,7 @@ class RewardModel:
         name: as it was asked for.
         spec: what it is.
         config: architecture of its decoder.
-        params: of the decoder, on the devices.
+        params: of the decoder, on the devices; None where it was opened for its prices only.
         head: of the head, likewise.
         typesetter: writes its input.
         mesh: devices that it lies on; None for one device.
@@ -236,9 +225,9 @@ class RewardModel:
             ]
         found = []
         for place, plan in enumerate(batch):
-            new_reads = [read for read in plan.laid.reads if read not in plan.held]
-            new = {read: _sigmoid(odds_bt[place, read - plan.fed_from]) for read in new_reads}
-            found.append((plan, {**plan.held, **new}, parked[place]))
+            reads = [read for read in plan.laid.reads if read not in plan.held]
+            scores = {read: _sigmoid(odds_bt[place, read - plan.fed_from]) for read in reads}
+            found.append((plan, {**plan.held, **scores}, parked[place]))
         return found
 
     def _cache(self, batch: Sequence[_Plan], room: int) -> Cache | None:
@@ -262,115 +251,11 @@ class RewardModel:
         """The entries, without keys and values of the oldest that are too many."""
         left = self.spec.carry_bytes
         kept = {}
-        for handle, entry in reversed(entries.items()):
+        for handle, entry in itertools.islice(reversed(entries.items()), _MOST_ENTRIES):
             size = sum(x.nbytes for x in jax.tree.leaves(entry.parked))
             left -= size
             kept[handle] = entry if left >= 0 else entry._replace(parked=None)
         return dict(reversed(kept.items()))
-
-
-def load_verifier(
-    source: str | Path,
-    *,
-    preset: str | None = None,
-    spec: VerifierSpec | None = None,
-    dtype: Literal['float32', 'bfloat16'] | None = None,
-    mesh: 'Mesh | Mapping[str, int] | None' = None,
-) -> RewardModel:
-    """Loads a verifier.
-
-    Args:
-        source: a folder in Hugging Face's format, or what else `load` takes.
-        preset: a published one, by a name of `engine.verifier_presets`.
-        spec: what it is, in full; its `model.source` gives way to `source`. Without preset and spec the folder says it: by a
-            `verifier.yaml`, or by the architecture in its `config.json`.
-        dtype: of parameters and matrix operands; None takes the spec's. The head is float32 always.
-        mesh: devices to spread it over, or sizes of the axes `data` and `model`; None takes the spec's.
-
-    Raises:
-        WeightsError: the weights are missing, damaged, without the head, or of an unknown architecture.
-        TokenizerError: there is no tokenizer, or marker or label tokens are absent from it.
-        ConfigError: nothing says what the verifier is, the preset is unknown, or the mesh does not fit.
-    """
-    path = resolve(str(source))
-    weights = open_weights(path, dtype or 'float32')
-    known = _spec_of(path, weights, preset, spec)
-    model = dataclasses.replace(known.model, source=str(source), dtype=dtype or known.model.dtype)
-    known = dataclasses.replace(known, model=model)
-    if weights.config.parameter_dtype != model.dtype or model.max_context is not None:
-        weights = open_weights(path, model.dtype, model.max_context)
-    tokenizer = Tokenizer.from_source(weights.tokenizer_source)
-    if tokenizer is None:
-        raise TokenizerError(f'{source} has no tokenizer: a verifier reads text; put tokenizer.json into its folder.')
-    tokenizer.check_fits(weights.config.vocab_size)
-    typesetter = Typesetter(known.layout, known.boundary, tokenizer)
-    shape = known.model.mesh if mesh is None else mesh
-    devices = make_mesh(shape) if isinstance(shape, Mapping) else shape
-    _check_rows(known, devices)
-    head, tensors = split_head(known.head, weights.tensors)
-    if known.head != 'label':  # nobody reads logits of the vocabulary
-        check_head(known.head, head, weights.config.width)
-        config = dataclasses.replace(weights.config, tied_head=True)
-        weights = dataclasses.replace(weights, config=config, tensors=tensors)
-    params = weights.parameters(placement(weights.config, devices))
-    config = weights.config
-    if known.head == 'label':
-        good, bad = (token_id(tokenizer, text, 'label') for text in known.labels)
-        with use_mesh(devices):
-            head = jax.tree.map(lambda x: to_host(x, devices), label_head(config, params, good, bad))
-        params = {name: part for name, part in params.items() if name != 'head'}
-        config = dataclasses.replace(config, tied_head=True)
-    return RewardModel(
-        name=str(source),
-        spec=known,
-        config=config,
-        params=params,
-        head=_on_devices(head, devices),
-        typesetter=typesetter,
-        mesh=devices,
-        digest=weights.digest(),
-    )
-
-
-def load_spec(spec: VerifierSpec) -> RewardModel:
-    """Loads the verifier that a configuration declares; errors as of `load_verifier`."""
-    return load_verifier(spec.model.source, spec=spec)
-
-
-def spec_of(source: str, preset: str | None = None) -> VerifierSpec:
-    """What the verifier in a folder is, without reading its weights; errors as of `load_verifier`."""
-    path = resolve(source)
-    return _spec_of(path, open_weights(path), preset, None)
-
-
-def _spec_of(path: Path, weights: Weights, preset: str | None, spec: VerifierSpec | None) -> VerifierSpec:
-    if preset is not None and spec is not None:
-        raise ConfigError('load_verifier takes a preset or a spec, got both: a spec says all that a preset does.')
-    if spec is not None:
-        return spec
-    if preset is not None and preset not in PRESETS:
-        raise ConfigError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}.')
-    if preset is None and path.is_dir() and (path / SPEC_FILE).is_file():
-        return config_file.load(VerifierSpec, path / SPEC_FILE)
-    name = preset or BY_ARCHITECTURE.get(weights.architecture)
-    if name is None:
-        raise ConfigError(
-            f'{path}: nothing says what this verifier is (architecture {weights.architecture[:64]!r}, no {SPEC_FILE}): '
-            f'give preset, one of {", ".join(PRESETS)}, or a spec.'
-        )
-    return PRESETS[name]
-
-
-def _check_rows(spec: VerifierSpec, mesh: 'Mesh | None') -> None:
-    ways = 1 if mesh is None else mesh.shape['data']
-    if spec.num_rows % ways:
-        raise ConfigError(f'num_rows must be a multiple of the mesh axis data = {ways}, got {spec.num_rows}.')
-
-
-def _on_devices(head: Any, mesh: 'Mesh | None') -> Any:
-    if mesh is None:
-        return jax.tree.map(jnp.asarray, head)
-    return jax.device_put(head, NamedSharding(mesh, PartitionSpec()))
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> int:

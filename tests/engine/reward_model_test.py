@@ -15,7 +15,7 @@ from jaxreason.core.cost import FREE, total
 from jaxreason.core.errors import ConfigError, TokenizerError, WeightsError
 from jaxreason.core.types import Finish, Question, Row
 from jaxreason.core.verifier_spec import Unscored, VerifierSpec
-from jaxreason.engine.reward_model import load_verifier
+from jaxreason.engine.verifier_loading import load_verifier
 from jaxreason.engine.verifier_presets import BY_ARCHITECTURE, PRESETS
 from jaxreason.models.transformer import forward
 from jaxreason.models.value_heads import action_log_odds, head_tensors, init_head
@@ -234,9 +234,9 @@ def test_a_verifier_whose_parts_do_not_fit_is_refused(tmp_path):
 
 
 def test_an_action_value_head_is_read_from_a_folder_and_scored_whole(tmp_path):
-    folder = copy_of('math-shepherd', tmp_path / 'own')
-    tensors = load_file(folder / 'model.safetensors')
-    verifier_config = load_verifier(GOLDEN / 'math-shepherd', preset='math-shepherd').config
+    folder = copy_of('skywork-o1-open-prm', tmp_path / 'own')
+    tensors = {n: x for n, x in load_file(folder / 'model.safetensors').items() if not n.startswith('v_head')}
+    verifier_config = load_verifier(GOLDEN / 'skywork-o1-open-prm').config
     head = jax.tree.map(lambda x: 2 * x + 0.02, init_head('action_value', verifier_config, jax.random.key(0)))
     save_file({**tensors, **head_tensors(head)}, folder / 'model.safetensors')
     (folder / 'verifier.yaml').write_text(
@@ -259,9 +259,9 @@ def test_a_strategy_asks_it(make_sampler):
     outcome = BestOfN(n=4).solve(['17 + 5 = ?'], make_sampler(), verifier, seed=1)[0]
     assert outcome.cost.verify > 0 and outcome.cost.scored_tokens > 0
     assert all(len(candidate.scores) == len(candidate.steps) for candidate in outcome.candidates)
-    budget = Budget(flops=outcome.cost.flops // 2)
+    budget = Budget(flops=outcome.cost.flops * 9 // 10)
     limited = BestOfN(n=4).solve(['17 + 5 = ?'], make_sampler(), verifier, seed=1, budget=budget)[0]
-    assert 0 < limited.cost.verify and limited.cost.flops <= budget.flops
+    assert limited.cost.verify > 0 and limited.cost.flops <= budget.flops
 
 
 def test_forks_of_the_sampler_name_their_parents(make_sampler):

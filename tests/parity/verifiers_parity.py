@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxreason.core.types import Question, Row
-from jaxreason.engine.reward_model import load_verifier
+from jaxreason.engine.verifier_loading import load_verifier
 from jaxreason.engine.verifier_presets import PRESETS
 
 pytest.importorskip('torch')
