@@ -9,7 +9,7 @@ import enum
 from typing import Literal, get_args
 
 from jaxreason.core.errors import ConfigError
-from jaxreason.core.model_spec import ModelSpec
+from jaxreason.core.model_spec import ModelSpec, check_axes
 
 HeadKind = Literal['value', 'two_class', 'label', 'action_value']
 Form = Literal['chat', 'turns', 'plain']
@@ -107,3 +107,24 @@ class VerifierSpec:
             raise ConfigError(f'num_rows must be at least 1 row, got {self.num_rows}.')
         if self.carry_bytes < 0:
             raise ConfigError(f'carry_bytes must be at least 0, got {self.carry_bytes}.')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifierChoice:
+    """A verifier as a run's configuration names it.
+
+    Attributes:
+        source: its folder.
+        preset: a published one; None where the folder says what it is.
+        dtype: of parameters and matrix operands; None takes that of the folder's spec.
+        mesh: sizes of the axes `data` and `model`; None takes that of the folder's spec.
+    """
+
+    source: str
+    preset: str | None = None
+    dtype: Literal['float32', 'bfloat16'] | None = None
+    mesh: dict[str, int] | None = None
+
+    def __post_init__(self):
+        if self.mesh is not None:
+            check_axes(self.mesh)
