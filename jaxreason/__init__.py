@@ -9,6 +9,7 @@ _HOME = {
     'load': 'jaxreason.engine.language_model',
     'LanguageModel': 'jaxreason.engine.language_model',
     'Sampler': 'jaxreason.engine.sampler',
+    'load_verifier': 'jaxreason.engine.verifier_loading',
     'MeanLogprob': 'jaxreason.engine.verifier',
     'SelfCertainty': 'jaxreason.engine.verifier',
     'BestOfN': 'jaxreason.search.best_of_n',

@@ -58,13 +58,12 @@ def _solve(config, questions: Sequence[str], show: Callable[[Outcome], None]) ->
     """Answers questions together; shows them in their order, each as soon as those before it are there."""
     from jaxreason.cli.interrupt import Interrupt
     from jaxreason.engine.sampler import Sampler
-    from jaxreason.engine.verifier import VERIFIERS
-    from jaxreason.evaluate.config import load_policy
+    from jaxreason.evaluate.config import load_policy, load_verifiers
 
     with Interrupt() as interrupt:
         lm = load_policy(config.model)
         sampler = Sampler(lm, prompt=config.prompt, **vars(config.sampler))
-        verifiers = {name: kind() for name, kind in VERIFIERS.items()}
+        verifiers = load_verifiers(config.verifiers)
         stream = config.strategy.stream(
             questions, sampler, verifiers, seed=config.seed, budget=config.budget, on_tick=interrupt.check
         )

@@ -13,6 +13,9 @@ from jaxreason.core.errors import ConfigError, WeightsError
 
 FAMILIES = ('llama', 'mistral', 'qwen2', 'qwen3', 'gemma2', 'gemma3_text', 'phi3')
 
+# Decoders with a head of their own, which `models.value_heads` has: what `auto_map` names beside them is never run, nor needed.
+REWARD_ARCHITECTURES = ('Qwen2ForProcessRewardModel', 'Qwen2ForRewardModel')
+
 _ACTIVATIONS = {'silu': 'silu', 'swish': 'silu', 'gelu': 'gelu', 'gelu_pytorch_tanh': 'gelu_tanh', 'gelu_new': 'gelu_tanh'}
 
 # Published Gemma 3 files leave out whatever equals the family's default.
@@ -44,7 +47,7 @@ def parse(config: Mapping[str, Any]) -> ModelConfig:
 
 
 def _parse(config: Mapping[str, Any]) -> ModelConfig:
-    if 'auto_map' in config:
+    if 'auto_map' in config and config.get('architectures') not in [[name] for name in REWARD_ARCHITECTURES]:
         raise WeightsError(
             'config.json: auto_map asks to run code that came with the weights, which is refused; '
             'delete the entry if the model is a plain one of its model_type.'

@@ -87,7 +87,10 @@ class Verifier(Protocol):
         """Per-token statistics that rows must carry."""
 
     def score(self, rows: Sequence[Row], carry: Any) -> Scored:
-        """A score for every step of every row, each in [0, inf): larger is better. `carry` is opaque; None at first."""
+        """A score for every step of every row, each in [0, inf): larger is better. `carry` is opaque; None at first.
+
+        A row that cannot be scored has no scores at all: it is counted as 0 and does not disturb the others.
+        """
 
     def price(self, row: Row, num_tokens: int) -> int:
         """FLOPs of scoring `row` once it has grown by that many tokens."""

@@ -79,6 +79,7 @@ class Row:
             `logprob` (nats, model), `sampled_logprob` (nats, the distribution drawn from), `self_certainty` (nats).
         finish: why it stopped, or `OPEN`.
         cost: what this row alone has cost since its `Start`: generation, not the prompt.
+        lineage: handles of the rows that it was forked from, the first one first; a verifier finds their keys by them.
     """
 
     handle: int
@@ -92,6 +93,7 @@ class Row:
     stats: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     finish: Finish = Finish.OPEN
     cost: Cost = Cost()
+    lineage: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,22 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.core.errors import ConfigError
-
-AXES = ('data', 'model')
-
-
-def check_axes(shape: Mapping[str, int]) -> None:
-    """Refuses a mesh that fits no devices at all; asks none.
-
-    Raises:
-        ConfigError: an axis is unknown or not positive, or more than one takes the rest.
-    """
-    unknown = [name for name in shape if name not in AXES]
-    if unknown:
-        raise ConfigError(f'mesh axes are {" and ".join(AXES)}, got {unknown[0]!r}.')
-    sizes = list(shape.values())
-    if any(size < 1 and size != -1 for size in sizes) or sizes.count(-1) > 1:
-        raise ConfigError(f'mesh sizes must be at least 1 (one may be -1 for the rest), got {dict(shape)}.')
+from jaxreason.core.model_spec import AXES, check_axes
 
 
 def make_mesh(shape: Mapping[str, int]) -> Mesh:

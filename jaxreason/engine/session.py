@@ -200,7 +200,8 @@ class DeviceSession:
         step = len(parent.row.step_ends)
         key = np.asarray(jax.random.key_data(fold(wrap_key(jnp.asarray(parent.key)), 'fork', step, rank)))
         parked = self._read(parent.place) if parent.place is not None else parent.parked
-        row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost())
+        lineage = (*parent.row.lineage, parent.row.handle)
+        row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost(), lineage=lineage)
         self._held[row.handle] = _Held(row, key, parent.matcher, parked=parked)
         self._count_held(row.question, 1)
         return row

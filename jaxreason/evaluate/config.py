@@ -1,46 +1,27 @@
 """What `evaluate` is asked to do: model, data, prompt, sampling, strategies, budgets, seeds."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.config import Kinds
 from jaxreason.core.keys import check_seed
+from jaxreason.core.model_spec import ModelSpec
 from jaxreason.core.protocols import Verifier
+from jaxreason.core.verifier_spec import VerifierChoice
 from jaxreason.data.datasets import DataSpec
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.language_model import LanguageModel, load
-from jaxreason.engine.mesh import check_axes
 from jaxreason.engine.sampler import SamplerSettings
 from jaxreason.engine.verifier import VERIFIERS
+from jaxreason.engine.verifier_loading import load_verifier
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.catalog import STRATEGIES
 from jaxreason.search.drive import MOST_COPIES
 from jaxreason.search.strategy import Parallel, Strategy
 
 NamedStrategy = Annotated[Strategy, Kinds(lambda: STRATEGIES)]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """Which policy, and how it lies on the devices.
-
-    Attributes:
-        source: a preset, a Hugging Face folder, or a GGUF file.
-        dtype: of parameters and matrix operands.
-        mesh: sizes of the axes `data` and `model`; None for one device.
-        max_context: longest prompt plus solution, for models whose rotary factors depend on it; None for the others.
-    """
-
-    source: str = 'smollm2-135m'
-    dtype: Literal['float32', 'bfloat16'] = 'float32'
-    mesh: dict[str, int] | None = None
-    max_context: int | None = None
-
-    def __post_init__(self):
-        if self.mesh is not None:
-            check_axes(self.mesh)
 
 
 def load_policy(spec: ModelSpec) -> LanguageModel:
@@ -58,6 +39,7 @@ class EvaluateConfig:
         data: the problems.
         prompt: how a problem becomes a prompt.
         sampler: how solutions are sampled.
+        verifiers: trained ones, by the name that a strategy asks for.
         strategies: by label, the baseline first. Those that sample independently share one pool of candidates.
         n: numbers of solutions at which pooled strategies are reported; empty for powers of two up to each one's own `n`.
         budgets: limits for each question; a strategy under a limit searches by itself, at its own `n`.
@@ -69,6 +51,7 @@ class EvaluateConfig:
     data: DataSpec = DataSpec()
     prompt: PromptSpec = PromptSpec()
     sampler: SamplerSettings = SamplerSettings()
+    verifiers: dict[str, VerifierChoice] = dataclasses.field(default_factory=dict)
     strategies: dict[str, NamedStrategy]
     n: tuple[int, ...] = ()
     budgets: tuple[Budget, ...] = (UNLIMITED,)
@@ -90,9 +73,10 @@ class EvaluateConfig:
                 raise ValueError(f'n: strategies.{label} samples {pooled.n} solutions, n must name a number up to that.')
         if not 1 <= self.grading_workers <= 64:
             raise ValueError(f'grading_workers must be in [1, 64], got {self.grading_workers}.')
+        _check_verifiers(self.verifiers, self.strategies.values())
         for label, strategy in self.strategies.items():
             for budget in self.budgets:
-                _check_strategy(f'strategies.{label}', strategy, self.sampler, budget)
+                _check_strategy(f'strategies.{label}', strategy, self.verifiers, self.sampler, budget)
 
     @property
     def pooled(self) -> Mapping[str, Parallel]:
@@ -114,6 +98,7 @@ class SolveConfig:
         model: the policy.
         prompt: how a question becomes a prompt; the default is what the small default model follows best.
         sampler: how solutions are sampled.
+        verifiers: trained ones, by the name that the strategy asks for.
         strategy: how the budget is spent.
         budget: limits for each question.
     """
@@ -122,20 +107,48 @@ class SolveConfig:
     model: ModelSpec = ModelSpec()
     prompt: PromptSpec = PromptSpec(few_shot=1, answer_format='plain', step_delimiter='\n')
     sampler: SamplerSettings = SamplerSettings(temperature=0.3, max_tokens=256)
+    verifiers: dict[str, VerifierChoice] = dataclasses.field(default_factory=dict)
     strategy: NamedStrategy = BestOfN(n=16, verifier='self_certainty')
     budget: Budget = UNLIMITED
 
     def __post_init__(self):
         check_seed(self.seed)
-        _check_strategy('strategy', self.strategy, self.sampler, self.budget)
+        _check_verifiers(self.verifiers, [self.strategy])
+        _check_strategy('strategy', self.strategy, self.verifiers, self.sampler, self.budget)
 
 
-def _check_strategy(where: str, strategy: Strategy, sampler: SamplerSettings, budget: Budget) -> None:
+def load_verifiers(choices: Mapping[str, VerifierChoice]) -> dict[str, Verifier]:
+    """The verifiers that strategies may name: those that need no training, and the configuration's own, loaded."""
+    found: dict[str, Verifier] = {name: kind() for name, kind in VERIFIERS.items()}
+    for name, choice in choices.items():
+        found[name] = load_verifier(choice.source, preset=choice.preset, dtype=choice.dtype, mesh=choice.mesh)
+    return found
+
+
+def _check_verifiers(choices: Mapping[str, VerifierChoice], strategies: Iterable[Strategy]) -> None:
+    asked = {name for strategy in strategies for name in strategy.judges}
+    for name in choices:
+        if name in VERIFIERS:
+            raise ValueError(f'verifiers.{name}: the name of one that needs no training; choose another.')
+        if name not in asked:
+            raise ValueError(f"verifiers.{name}: no strategy asks for it; name it as a strategy's verifier or leave it out.")
+
+
+class _Unloaded:
+    """Stands for a trained verifier while a configuration is checked: it reads text, so it needs no statistics."""
+
+    stats: frozenset[str] = frozenset()
+
+
+def _check_strategy(
+    where: str, strategy: Strategy, choices: Mapping[str, VerifierChoice], sampler: SamplerSettings, budget: Budget
+) -> None:
     """Refuses a strategy that could not run, or whose rows no memory would hold."""
     if strategy.generations > MOST_COPIES:
         raise ValueError(f'{where}: n must be at most {MOST_COPIES:,} solutions per question, got {strategy.generations:,}.')
-    verifiers: dict[str | None, Verifier] = {name: kind() for name, kind in VERIFIERS.items()}
+    verifiers: dict[str | None, Any] = {name: kind() for name, kind in VERIFIERS.items()}
+    verifiers |= dict.fromkeys(choices, _Unloaded())
     try:
         strategy.check(verifiers, sampler.stats, budget)
     except ValueError as error:
-        raise ValueError(f'{where}: {error} Verifiers by name: {", ".join(VERIFIERS)}.') from error
+        raise ValueError(f'{where}: {error} Verifiers by name: {", ".join([*VERIFIERS, *choices])}.') from error

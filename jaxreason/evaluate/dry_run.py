@@ -4,12 +4,14 @@ No tensor is read, nothing is downloaded, no device is touched. FLOPs are upper 
 """
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Mapping, Sequence
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import TokenizerError
 from jaxreason.core.flops import decode_flops, prompt_flops
+from jaxreason.core.protocols import Verifier
 from jaxreason.core.quantities import quantity
 from jaxreason.core.types import Problem, Row
 from jaxreason.core.user_cache import user_cache
@@ -19,6 +21,7 @@ from jaxreason.engine.buckets import cache_bytes, check_context
 from jaxreason.engine.memory import place_on_cpu
 from jaxreason.engine.rows import GIB, check_memory, choose_rows, resolve_cache_dtype
 from jaxreason.engine.verifier import VERIFIERS
+from jaxreason.engine.verifier_loading import open_verifier
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.row_choice import REASONS, with_rows
 from jaxreason.evaluate.shapes import Shapes, shapes_of
@@ -87,8 +90,18 @@ def most_flops(config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_to
     flops = prompt_flops(model, prompt_tokens) + full * decode_flops(model, prompt_tokens, 0, longest)
     flops += decode_flops(model, prompt_tokens, 0, rest) if rest else 0
     row = Row(handle=0, question=unit.problem.question, sample=0)
-    flops += solutions_of(config, unit) * sum(VERIFIERS[name]().price(row, longest) for name in _judges(config, unit))
+    flops += solutions_of(config, unit) * sum(_judge(config, name).price(row, longest) for name in _judges(config, unit))
     return flops if unit.budget.flops is None else min(flops, unit.budget.flops)
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(source: str, preset: str | None) -> Verifier:
+    return open_verifier(source, preset=preset)
+
+
+def _judge(config: EvaluateConfig, name: str) -> Verifier:
+    choice = config.verifiers.get(name)
+    return VERIFIERS[name]() if choice is None else _opened(choice.source, choice.preset)
 
 
 def _open(source: str) -> Weights | None:

@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.shapes import shapes_of
 
 # A run that is resumed must have these as they were: they decide its records.
-PINNED = ('weights', 'tokenizer', 'data', 'prompt', 'shapes', 'device', 'packages')
+PINNED = ('weights', 'verifiers', 'tokenizer', 'data', 'prompt', 'shapes', 'device', 'packages')
 PACKAGES = ('jaxreason', 'jax', 'jaxlib', 'flax', 'numba', 'numpy', 'tokenizers', 'math-verify')
 
 
@@ -30,7 +30,12 @@ def describe_inputs(config: EvaluateConfig, problems: Sequence[Problem]) -> dict
 
 
 def describe(
-    config: EvaluateConfig, lengths: Sequence[int], problems: Sequence[Problem], lm: LanguageModel, num_processes: int = 1
+    config: EvaluateConfig,
+    lengths: Sequence[int],
+    problems: Sequence[Problem],
+    lm: LanguageModel,
+    verifiers: Mapping[str, str],
+    num_processes: int = 1,
 ) -> dict[str, Any]:
     """The environment of a run, as JSON values. Nothing of the process's own variables is in it: they may hold secrets.
 
@@ -39,6 +44,7 @@ def describe(
         lengths: tokens of every prompt.
         problems: all of them.
         lm: the policy, loaded.
+        verifiers: digest of each trained verifier, by name.
         num_processes: that the run was begun with; others may finish it, so this is not pinned.
     """
     device = jax.local_devices()[0]
@@ -55,6 +61,7 @@ def describe(
         'seeds': list(config.seeds),
         'shapes': shapes_of(config.sampler, lengths)._asdict(),
         'tokenizer': tokenizer.digest,
+        'verifiers': dict(verifiers),
         'weights': lm.digest,
     }
 

@@ -28,8 +28,7 @@ from jaxreason.engine.mesh import make_mesh, spans_processes
 from jaxreason.engine.peers import Peers
 from jaxreason.engine.rows import RowChoice
 from jaxreason.engine.sampler import Sampler
-from jaxreason.engine.verifier import VERIFIERS
-from jaxreason.evaluate.config import EvaluateConfig, load_policy
+from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers
 from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
 from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.journals import Journals
@@ -210,6 +209,7 @@ def _run(
             'give sizes whose product is the number of devices of one process: each then holds the model and does its share.'
         )
     lm = load_policy(config.model)
+    verifiers: dict[Any, Any] = {**load_verifiers(config.verifiers)}
     # Of all problems, done or not: the shapes of the device programs must not depend on what is missing.
     lengths = [len(config.prompt.encode(lm.need_tokenizer(), problem.text)) for problem in problems]
     for problem, length in zip(problems, lengths, strict=True):
@@ -219,10 +219,10 @@ def _run(
     config = _settle_rows(config, choice, folder, peers, say)
     session = dataclasses.replace(sampler, **vars(config.sampler)).session()
     session.prepare([problem.question for problem in problems])
-    _settle_environment(folder, describe(config, lengths, problems, lm, peers.count), peers)
+    digests = {name: verifiers[name].digest for name in config.verifiers}
+    _settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
     meter.start()
     tasks = [task_of(config, unit) for unit in mine]
-    verifiers: dict[Any, Any] = {name: kind() for name, kind in VERIFIERS.items()}
 
     def tell(finished: Finished | None = None) -> None:
         meter.drawn(session.timing.tokens)

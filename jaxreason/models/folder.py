@@ -42,7 +42,7 @@ _DECIDING = (
 _PICKLES = ('.bin', '.pt', '.pth', '.ckpt', '.pkl')
 _GGUF_SAMPLING = {'temp': 'temperature', 'top_p': 'top_p', 'top_k': 'top_k', 'min_p': 'min_p'}
 
-_UNREAD = ('tensors', 'kinds', 'files')  # of `Weights`, what a checkpoint in memory has no more use for
+_UNREAD = ('tensors', 'kinds', 'files', 'architecture')  # of `Weights`, what a checkpoint in memory has no more use for
 
 Reader = Callable[[], np.ndarray]
 
@@ -64,6 +64,7 @@ class Weights:
         tokenizer_source: the folder, the GGUF file's metadata, or None where there is no tokenizer.
         chat_template: as text (a Jinja template: untrusted), or None.
         generation: sampling defaults that the checkpoint recommends; carried for export, never applied.
+        architecture: class that its `config.json` names (data: only ever compared); empty where it names none.
     """
 
     path: Path
@@ -77,6 +78,7 @@ class Weights:
     tokenizer_source: Path | Mapping[str, object] | None
     chat_template: str | None
     generation: Mapping[str, object]
+    architecture: str = ''
 
     def parameters(self, place: 'Callable[[Weight], Any] | None' = None) -> dict[str, Any]:
         """Reads the tensors, one at a time.
@@ -232,7 +234,13 @@ def _open_folder(path: Path) -> Weights:
         tokenizer_source=path if (path / 'tokenizer.json').exists() else None,
         chat_template=_chat_template(path),
         generation=MappingProxyType(generation),
+        architecture=_architecture(mapping),
     )
+
+
+def _architecture(mapping: Mapping[str, object]) -> str:
+    named = mapping.get('architectures')
+    return named[0] if isinstance(named, list) and len(named) == 1 and isinstance(named[0], str) else ''
 
 
 def _shards(path: Path) -> dict[SafetensorsFile, list[str]]:

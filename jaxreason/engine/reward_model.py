@@ -1,0 +1,298 @@
+"""A trained verifier: a decoder with a head scores every step of a solution in one forward pass.
+
+The text of a row's steps is what counts: it is written in the verifier's own layout and encoded with its own tokenizer. Rows
+run in batches of a fixed number, at a length bucket that depends on the row alone. What a round computed is carried to the
+next: a row that grew, or was forked, feeds only what its own lineage had not fed, as far as the ids agree. It pays for just
+that, whatever else was scored beside it, and whether or not the keys had to be computed again.
+"""
+
+import collections
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxreason.core.architecture import ModelConfig
+from jaxreason.core.cost import FREE, Cost
+from jaxreason.core.flops import forward_flops
+from jaxreason.core.protocols import Scored
+from jaxreason.core.types import Finish, Row
+from jaxreason.core.verifier_spec import HeadKind, Unscored, VerifierSpec
+from jaxreason.data.verifier_layout import Laid, Typesetter
+from jaxreason.engine.buckets import bucket
+from jaxreason.engine.mesh import to_host, use_mesh
+from jaxreason.models.cache import Cache
+from jaxreason.models.transformer import for_decoding, forward
+from jaxreason.models.value_heads import (
+    action_log_odds,
+    embedded,
+    head_parameters,
+    log_odds,
+)
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+# How many tokens of ours a token of the policy may become: its text is not known when the budget is divided.
+_GROWTH, _SPARE = 1.5, 16
+_MOST_ENTRIES = 1 << 16  # rows remembered; nobody tells which of them are gone
+
+
+class _Entry(NamedTuple):
+    """What a row's last scoring left behind."""
+
+    ids: np.ndarray  # int32
+    scores: Mapping[int, float]  # by index of the token where they are read
+    parked: Any  # keys, values and length as of `Cache.read_rows`; None where memory was short
+
+
+class _Plan(NamedTuple):
+    """One row of a call: what is fed, and what it pays for."""
+
+    number: int  # of the row in the call
+    laid: Laid
+    reused: int  # leading tokens that its lineage paid for
+    parked: Any  # their keys and values; None to feed them again
+    held: Mapping[int, float]  # scores among them
+    keeps: bool
+
+    @property
+    def fed_from(self) -> int:
+        return self.reused if self.parked is not None else 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class RewardModel:
+    """A verifier ready to score.
+
+    Attributes:
+        name: as it was asked for.
+        spec: what it is.
+        config: architecture of its decoder.
+        params: of the decoder, on the devices; None where it was opened for its prices only.
+        head: of the head, likewise.
+        typesetter: writes its input.
+        mesh: devices that it lies on; None for one device.
+        digest: SHA-256 of what it was read from.
+        unscored: rows that got no scores so far, by reason.
+    """
+
+    name: str
+    spec: VerifierSpec
+    config: ModelConfig
+    params: Any
+    head: Any
+    typesetter: Typesetter
+    mesh: 'Mesh | None' = None
+    digest: str = ''
+    unscored: collections.Counter[Unscored] = dataclasses.field(default_factory=collections.Counter)
+
+    @property
+    def stats(self) -> frozenset[str]:
+        return frozenset()
+
+    def score(self, rows: Sequence[Row], carry: Any) -> Scored:
+        """Scores every step; see `Verifier.score`.
+
+        A row that cannot be scored has no scores; `unscored` counts why.
+        """
+        entries: dict[int, _Entry] = dict(carry or {})
+        scores: list[tuple[float, ...]] = [()] * len(rows)
+        costs: list[Cost] = [FREE] * len(rows)
+        plans = []
+        for index, row in enumerate(rows):
+            laid = self._lay(row)
+            if isinstance(laid, Unscored):
+                self.unscored[laid] += 1
+                continue
+            plans.append(self._plan(index, row, laid, entries))
+            costs[index] = self._cost(plans[-1])
+        kept: dict[int, _Entry] = {}
+        for batch in self._batches(plans):
+            for plan, found, parked in self._run(batch):
+                if any(math.isnan(found[read]) for read in plan.laid.reads):
+                    self.unscored[Unscored.NAN] += 1
+                    continue
+                scores[plan.number] = tuple(found[read] for read in plan.laid.reads)
+                if plan.keeps:
+                    kept[rows[plan.number].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, parked)
+        for row in rows:
+            entries.pop(row.handle, None)  # what is set again comes last: the longest unused goes first
+        return Scored(scores, costs, self._within_memory(entries | kept))
+
+    def price(self, row: Row, num_tokens: int) -> int:
+        """FLOPs of scoring a row from its first token on: no less than `score` will charge for the row as it is.
+
+        For tokens yet to come it is an estimate that is meant to be high: how they will be encoded here is not known.
+        """
+        laid = self._lay(row if row.steps else dataclasses.replace(row, steps=('',), step_ends=(0,)))
+        if isinstance(laid, Unscored) or (not row.steps and not num_tokens):
+            return 0
+        tokens, reads = len(laid.ids), len(laid.reads)
+        if num_tokens:
+            ratio = max(1.0, (tokens - laid.start) / len(row.tokens)) if row.tokens else 1.0
+            tokens = min(self.config.max_context, tokens + math.ceil(_GROWTH * ratio * num_tokens) + _SPARE)
+            reads += num_tokens
+        return self._flops(0, tokens, reads)
+
+    @functools.cached_property
+    def _run_params(self) -> Any:
+        """The decoder as scoring takes it; without a mesh a CPU uses packed weights."""
+        if self.mesh is not None:
+            return self.params
+        packed = for_decoding(self.config, self.params)
+        packed.pop('packed_head', None)  # nobody reads logits of the vocabulary
+        return packed
+
+    def _lay(self, row: Row) -> Laid | Unscored:
+        if len(row.steps) != len(row.step_ends):
+            return Unscored.STEPS
+        laid = self._laid(row.question.text, row.steps)
+        return Unscored.TOO_LONG if isinstance(laid, Laid) and len(laid.ids) > self.config.max_context else laid
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 - prices are asked for many times a row
+    def _laid(self, question: str, steps: tuple[str, ...]) -> Laid | Unscored:
+        return self.typesetter.lay(question, steps)
+
+    def _plan(self, index: int, row: Row, laid: Laid, entries: Mapping[int, _Entry]) -> _Plan:
+        # The penalties of an action value add up from the first token on: it is computed whole.
+        can_carry = self.spec.head != 'action_value'
+        ids = np.asarray(laid.ids, np.int32)
+        best, reused = None, 0
+        for handle in (row.handle, *reversed(row.lineage)) if can_carry else ():
+            entry = entries.get(handle)
+            length = 0 if entry is None else _common(entry.ids, ids)
+            if entry is not None and length > reused and all(read in entry.scores for read in laid.reads if read < length):
+                best, reused = entry, length
+        keeps = can_carry and row.finish is Finish.OPEN
+        if best is None:
+            return _Plan(index, laid, 0, None, {}, keeps)
+        held = {read: best.scores[read] for read in laid.reads if read < reused}
+        return _Plan(index, laid, reused, best.parked, held, keeps)
+
+    def _cost(self, plan: _Plan) -> Cost:
+        new = len(plan.laid.ids) - plan.reused
+        reads = sum(read >= plan.reused for read in plan.laid.reads)
+        return Cost(verify=self._flops(plan.reused, new, reads), scored_tokens=new)
+
+    def _flops(self, first: int, count: int, reads: int) -> int:
+        positions = count if self.spec.head == 'action_value' else reads
+        return forward_flops(self.config, first, count, 0) + 2 * head_parameters(self.head) * positions
+
+    def _batches(self, plans: Sequence[_Plan]) -> list[list[_Plan]]:
+        """Rows of one shape together: shape by the row's own length, as many rows as the spec says at most."""
+        groups: dict[tuple[int, int], list[_Plan]] = {}
+        for plan in plans:
+            groups.setdefault(self._shape(plan), []).append(plan)
+        n = self.spec.num_rows
+        return [group[at : at + n] for _, group in sorted(groups.items()) for at in range(0, len(group), n)]
+
+    @staticmethod
+    def _shape(plan: _Plan) -> tuple[int, int]:
+        """Tokens to feed (0 for none) and room for keys."""
+        new = len(plan.laid.ids) - plan.fed_from
+        return (bucket(new) if new else 0), bucket(len(plan.laid.ids))
+
+    def _run(self, batch: Sequence[_Plan]) -> list[tuple[_Plan, dict[int, float], Any]]:
+        """Scores by token index, and keys and values of the rows that keep them."""
+        fed, room = self._shape(batch[0])
+        if not fed:  # the same text again
+            return [(plan, dict(plan.held), plan.parked) for plan in batch]
+        tokens_bt = np.zeros((self.spec.num_rows, fed), np.int32)
+        positions_bt = np.full_like(tokens_bt, -1)
+        start_b = np.zeros(self.spec.num_rows, np.int32)
+        for place, plan in enumerate(batch):
+            new = plan.laid.ids[plan.fed_from :]
+            tokens_bt[place, : len(new)] = new
+            positions_bt[place, : len(new)] = np.arange(plan.fed_from, len(plan.laid.ids))
+            start_b[place] = plan.laid.start
+        keeps = any(plan.keeps for plan in batch)
+        with use_mesh(self.mesh):
+            cache = self._cache(batch, room)
+            inputs = self._placed((tokens_bt, positions_bt, start_b))
+            odds_bt, cache = _score_batch(
+                self.config, self._run_params, self.head, cache, *inputs, kind=self.spec.head, room=room, keeps=keeps
+            )
+            odds_bt = to_host(odds_bt, self.mesh).astype(np.float64)
+            parked = [
+                _read_rows(cache, np.array([place], np.int32)) if plan.keeps else None for place, plan in enumerate(batch)
+            ]
+        found = []
+        for place, plan in enumerate(batch):
+            reads = [read for read in plan.laid.reads if read not in plan.held]
+            scores = {read: _sigmoid(odds_bt[place, read - plan.fed_from]) for read in reads}
+            found.append((plan, {**plan.held, **scores}, parked[place]))
+        return found
+
+    def _cache(self, batch: Sequence[_Plan], room: int) -> Cache | None:
+        """Keys and values of the tokens before those that are fed; None where there are none."""
+        if all(plan.parked is None for plan in batch):
+            return None
+        cache = Cache.empty(self.config, self.spec.num_rows, 1, 0, room)
+        for place, plan in enumerate(batch):
+            if plan.parked is not None:
+                k, v, _ = plan.parked
+                length = np.array([plan.reused], np.int32)  # no more of it than the ids agree
+                cache = _write_rows(cache, np.array([place], np.int32), k, v, length)
+        return cache
+
+    def _placed(self, arrays: Any) -> Any:
+        if self.mesh is None:
+            return arrays
+        return jax.device_put(arrays, NamedSharding(self.mesh, PartitionSpec('data')))
+
+    def _within_memory(self, entries: dict[int, _Entry]) -> dict[int, _Entry]:
+        """The entries, without keys and values of the oldest that are too many."""
+        left = self.spec.carry_bytes
+        kept = {}
+        for handle, entry in itertools.islice(reversed(entries.items()), _MOST_ENTRIES):
+            size = sum(x.nbytes for x in jax.tree.leaves(entry.parked))
+            left -= size
+            kept[handle] = entry if left >= 0 else entry._replace(parked=None)
+        return dict(reversed(kept.items()))
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> int:
+    """Length of the common beginning."""
+    size = min(len(a), len(b))
+    differing = np.flatnonzero(a[:size] != b[:size])
+    return int(differing[0]) if len(differing) else size
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else 1.0 - 1.0 / (1.0 + math.exp(max(x, -700.0)))
+
+
+@functools.partial(jax.jit, static_argnames=('config', 'kind', 'room', 'keeps'), donate_argnames=('cache',))
+def _score_batch(
+    config: ModelConfig,
+    params: Any,
+    head: Any,
+    cache: Cache | None,
+    tokens_bt: jax.Array,
+    positions_bt: jax.Array,
+    start_b: jax.Array,
+    *,
+    kind: HeadKind,
+    room: int,
+    keeps: bool,
+) -> tuple[jax.Array, Cache | None]:
+    """Log-odds at every token that is fed, and the cache that results where somebody keeps it."""
+    if cache is None:
+        cache = Cache.empty(config, tokens_bt.shape[0], 1, 0, room)
+    hidden_btd, cache = forward(config, params, tokens_bt, positions_bt, cache)
+    if kind == 'action_value':
+        odds_bt = action_log_odds(head, hidden_btd, embedded(params, tokens_bt), positions_bt >= start_b[:, None])
+    else:
+        odds_bt = log_odds(kind, config, head, hidden_btd)
+    return odds_bt, cache if keeps else None
+
+
+_write_rows = jax.jit(Cache.write_rows, donate_argnums=0)
+_read_rows = jax.jit(Cache.read_rows)

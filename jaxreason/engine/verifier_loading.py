@@ -1,0 +1,128 @@
+"""From a folder to a verifier: what it is, its tokenizer, its decoder, its head."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxreason.core import config as config_file
+from jaxreason.core.errors import ConfigError, TokenizerError
+from jaxreason.core.verifier_spec import VerifierSpec
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.data.verifier_layout import Typesetter, token_id
+from jaxreason.engine.mesh import make_mesh, to_host, use_mesh
+from jaxreason.engine.reward_model import RewardModel
+from jaxreason.engine.verifier_presets import BY_ARCHITECTURE, PRESETS
+from jaxreason.models.fetch import resolve
+from jaxreason.models.folder import Weights, open_weights
+from jaxreason.models.sharding import placement
+from jaxreason.models.value_heads import check_head, label_head, split_head
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+SPEC_FILE = 'verifier.yaml'  # in a folder: what its verifier is
+
+
+def load_verifier(
+    source: str | Path,
+    *,
+    preset: str | None = None,
+    spec: VerifierSpec | None = None,
+    dtype: Literal['float32', 'bfloat16'] | None = None,
+    mesh: 'Mesh | Mapping[str, int] | None' = None,
+) -> RewardModel:
+    """Loads a verifier.
+
+    Args:
+        source: a folder in Hugging Face's format, or what else `load` takes.
+        preset: a published one, by a name of `engine.verifier_presets`.
+        spec: what it is, in full; its `model.source` gives way to `source`. Without preset and spec the folder says it: by a
+            `verifier.yaml`, or by the architecture in its `config.json`.
+        dtype: of parameters and matrix operands; None takes the spec's. The head is float32 always.
+        mesh: devices to spread it over, or sizes of the axes `data` and `model`; None takes the spec's.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, without the head, or of an unknown architecture.
+        TokenizerError: there is no tokenizer, or marker or label tokens are absent from it.
+        ConfigError: nothing says what the verifier is, the preset is unknown, or the mesh does not fit.
+    """
+    opened, weights = _open(str(source), preset, spec, dtype)
+    shape = opened.spec.model.mesh if mesh is None else mesh
+    devices = make_mesh(shape) if isinstance(shape, Mapping) else shape
+    ways = 1 if devices is None else devices.shape['data']
+    if opened.spec.num_rows % ways:
+        raise ConfigError(f'num_rows must be a multiple of the mesh axis data = {ways}, got {opened.spec.num_rows}.')
+    params, head = weights.parameters(placement(weights.config, devices)), opened.head
+    if opened.spec.head == 'label':
+        tokenizer = Tokenizer.from_source(weights.tokenizer_source)
+        assert tokenizer is not None, 'checked when it was opened'
+        good, bad = _label_ids(opened.spec, tokenizer)
+        with use_mesh(devices):
+            head = jax.tree.map(lambda x: to_host(x, devices), label_head(weights.config, params, good, bad))
+        params = {name: part for name, part in params.items() if name != 'head'}
+    return dataclasses.replace(opened, params=params, head=_on_devices(head, devices), mesh=devices, digest=weights.digest())
+
+
+def open_verifier(source: str | Path, *, preset: str | None = None) -> RewardModel:
+    """A verifier that tells prices and cannot score: its decoder's weights are not read. Errors as of `load_verifier`."""
+    return _open(str(source), preset, None, None)[0]
+
+
+def _open(source: str, preset: str | None, spec: VerifierSpec | None, dtype: Any) -> tuple[RewardModel, Weights]:
+    """The verifier without its decoder, and the decoder's weights."""
+    path = resolve(source)
+    weights = open_weights(path, dtype or 'float32')
+    known = _spec_of(path, weights, preset, spec)
+    model = dataclasses.replace(known.model, source=source, dtype=dtype or known.model.dtype)
+    known = dataclasses.replace(known, model=model)
+    weights = open_weights(path, model.dtype, model.max_context)
+    tokenizer = Tokenizer.from_source(weights.tokenizer_source)
+    if tokenizer is None:
+        raise TokenizerError(f'{source} has no tokenizer: a verifier reads text; put tokenizer.json into its folder.')
+    tokenizer.check_fits(weights.config.vocab_size)
+    typesetter = Typesetter(known.layout, known.boundary, tokenizer)
+    head, tensors = split_head(known.head, weights.tensors)
+    # Nobody reads logits of the vocabulary: scoring holds no language head.
+    headless = dataclasses.replace(weights.config, tied_head=True)
+    if known.head == 'label':
+        _label_ids(known, tokenizer)
+        head = {'rows': np.zeros((2, headless.width), np.float32)}  # until the decoder is read
+    else:
+        check_head(known.head, head, headless.width)
+        weights = dataclasses.replace(weights, config=headless, tensors=tensors)
+    opened = RewardModel(name=source, spec=known, config=headless, params=None, head=head, typesetter=typesetter)
+    return opened, weights
+
+
+def _label_ids(spec: VerifierSpec, tokenizer: Tokenizer) -> list[int]:
+    return [token_id(tokenizer, text, 'label') for text in spec.labels]
+
+
+def _spec_of(path: Path, weights: Weights, preset: str | None, spec: VerifierSpec | None) -> VerifierSpec:
+    if preset is not None and spec is not None:
+        raise ConfigError('load_verifier takes a preset or a spec, got both: a spec says all that a preset does.')
+    if spec is not None:
+        return spec
+    if preset is not None and preset not in PRESETS:
+        raise ConfigError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}.')
+    if preset is None and path.is_dir() and (path / SPEC_FILE).is_file():
+        return config_file.load(VerifierSpec, path / SPEC_FILE)
+    name = preset or BY_ARCHITECTURE.get(weights.architecture)
+    if name is None:
+        raise ConfigError(
+            f'{path}: nothing says what this verifier is (architecture {weights.architecture[:64]!r}, no {SPEC_FILE}): '
+            f'give preset, one of {", ".join(PRESETS)}, or a spec.'
+        )
+    return PRESETS[name]
+
+
+def _on_devices(head: Any, mesh: 'Mesh | None') -> Any:
+    if mesh is None:
+        return jax.tree.map(jnp.asarray, head)
+    return jax.device_put(head, NamedSharding(mesh, PartitionSpec()))
