@@ -83,8 +83,11 @@ class LabelledQuestion:
 
 def labelled_from(fields: Mapping[str, Any]) -> LabelledQuestion:
     """The inverse of `records.to_line` for a `LabelledQuestion`, given the parsed JSON object."""
-    solutions = tuple(
-        LabelledSolution(**{name: tuple(value) if isinstance(value, list) else value for name, value in solution.items()})
-        for solution in fields['solutions']
-    )
+    solutions = tuple(solution_from(solution) for solution in fields['solutions'])
     return LabelledQuestion(**{**fields, 'solutions': solutions})
+
+
+def solution_from(fields: Mapping[str, Any]) -> LabelledSolution:
+    """A solution from its fields, lists for tuples."""
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return LabelledSolution(**values)

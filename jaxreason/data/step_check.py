@@ -36,7 +36,8 @@ def check_nano_steps(question: str, steps: Sequence[str]) -> tuple[StepCheck, ..
         DataError: the question is not one of a nano world.
     """
     start, operations = read_chain(question)
-    exact, written, is_right = start, start, True
+    exact, is_right = start, True
+    written: int | None = start
     checks = []
     for index, step in enumerate(steps):
         match = _VALUE.fullmatch(step)

@@ -375,9 +375,9 @@ def _keys(key: jax.Array, first: int, copies: int) -> jax.Array:
 
 
 @jax.jit
-def _fork_key(key: np.ndarray, step: np.uint32, rank: np.uint32) -> jax.Array:
+def _fork_key(key: jax.Array, step: jax.Array, rank: jax.Array) -> jax.Array:
     """Key data of a copy; one program, since a call for each fold would take most of the time that a fork takes."""
-    return jax.random.key_data(fold(wrap_key(jnp.asarray(key)), 'fork', step, rank))
+    return jax.random.key_data(fold(wrap_key(key), 'fork', step, rank))
 
 
 def _sample_keys(key: jax.Array, first: int, copies: int) -> np.ndarray:
