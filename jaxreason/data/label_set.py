@@ -5,6 +5,8 @@ reads it without this package, `read_labels` with it. Row order in the store is 
 identity.
 """
 
+import contextlib
+import io
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,6 +20,8 @@ from jaxreason.core.labels import LabelledSolution, solution_from
 
 try:
     import tensorflow_datasets as tfds
+    from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+    from tensorflow_datasets.proto import tf_example_pb2
 except ImportError as error:
     raise DataError(f'TFDS sets need tensorflow-datasets and importlib_resources ({error}); install both.') from error
 
@@ -76,12 +80,28 @@ def write_labels(folder: Path, solutions: Sequence[LabelledSolution]) -> None:
     try:
         shutil.rmtree(part, ignore_errors=True)
         builder = JaxreasonLabels(solutions=solutions, data_dir=os.fspath(part), file_format='array_record')
-        builder.download_and_prepare()
+        tfds.disable_progress_bar()
+        with contextlib.redirect_stdout(io.StringIO()):  # it would talk of downloads
+            builder.download_and_prepare()
+        made = Path(builder.data_dir)
+        for path in made.glob('*.array_record-*'):
+            _order_fields(path)
         shutil.rmtree(folder, ignore_errors=True)
-        Path(builder.data_dir).rename(folder)
+        made.rename(folder)
         shutil.rmtree(part)
     except OSError as error:
         raise RunError(f'{folder}: cannot be written ({error.strerror}); free space, rerun.') from error
+
+
+def _order_fields(path: Path) -> None:
+    """Writes the records of a file again, the fields of each in one order: as TFDS writes them it differs between processes."""
+    reader = ArrayRecordReader(os.fspath(path))
+    records = reader.read_all()
+    reader.close()
+    writer = ArrayRecordWriter(os.fspath(path), 'group_size:1')  # as TFDS does, for random access
+    for record in records:
+        writer.write(tf_example_pb2.Example.FromString(record).SerializeToString(deterministic=True))
+    writer.close()
 
 
 def read_labels(folder: str | Path) -> list[LabelledSolution]:

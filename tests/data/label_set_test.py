@@ -1,6 +1,7 @@
 """A set of labels holds what was written, reads without this package's builder, and is the same bytes each time."""
 
 import dataclasses
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def test_the_same_solutions_are_the_same_bytes_and_replace_what_was_there(folder
     write_labels(again, ALL[:3])
     write_labels(again, ALL)
     assert files(again) == files(folder) and [path.name for path in tmp_path.iterdir()] == ['labels']
+
+
+def test_another_process_writes_the_same_bytes(folder, tmp_path):
+    code = f"""
+from pathlib import Path
+from jaxreason.data.label_set import read_labels, write_labels
+write_labels(Path({str(tmp_path / 'labels')!r}), read_labels({str(folder)!r}))
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert files(tmp_path / 'labels') == files(folder)
+    assert done.stdout == ''
 
 
 def test_what_cannot_be_written_or_read(folder, tmp_path):
