@@ -64,7 +64,7 @@ class JaxreasonLabels(tfds.core.GeneratorBasedBuilder):
 
 
 def write_labels(folder: Path, solutions: Sequence[LabelledSolution]) -> None:
-    """Writes a set; what stands there stays until the new one is whole.
+    """Writes a set, in place of one that stands there; the folder is there whole or, after a kill, not at all.
 
     Args:
         folder: becomes the set.
@@ -89,8 +89,8 @@ def write_labels(folder: Path, solutions: Sequence[LabelledSolution]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
         shutil.rmtree(part)
-    except OSError as error:
-        raise RunError(f'{folder}: cannot be written ({error.strerror}); free space, rerun.') from error
+    except (OSError, RuntimeError) as error:  # the latter is how array_record says that it cannot write
+        raise RunError(f'{folder}: cannot be written ({str(error)[:200]}); free space, rerun.') from error
 
 
 def _order_fields(path: Path) -> None:
