@@ -7,9 +7,11 @@ import pytest
 
 from jaxreason.core import config
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.label_config import LabelConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(ROOT.glob('configs/**/*.yaml'))
+KINDS = {'evaluate': EvaluateConfig, 'label': LabelConfig}  # by the verb of the first line
 
 
 def test_there_are_some():
@@ -18,15 +20,16 @@ def test_there_are_some():
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_it_loads_and_comes_back_equal(path, tmp_path):
-    loaded = config.load(EvaluateConfig, path)
+    kind = KINDS[path.read_text().split()[2]]
+    loaded = config.load(kind, path)
     (tmp_path / 'again.yaml').write_text(config.dump(loaded))
-    assert config.load(EvaluateConfig, tmp_path / 'again.yaml') == loaded
+    assert config.load(kind, tmp_path / 'again.yaml') == loaded
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_it_begins_with_its_command_and_what_to_expect(path):
     first, second = path.read_text().splitlines()[:2]
-    assert first.startswith(f'# jaxreason evaluate {path.relative_to(ROOT)}')
+    assert re.match(rf'# jaxreason ({"|".join(KINDS)}) {re.escape(str(path.relative_to(ROOT)))}', first)
     assert re.match(r'# Expect: \S', second)
 
 

@@ -68,7 +68,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
 
 def _evaluate(config, out: Path, quiet: bool, peers, interrupt) -> None:
     """Runs what is missing; process 0 shows it, the others are silent."""
-    from jaxreason.cli.progress import Display
+    from jaxreason.cli.progress import EvaluateDisplay
     from jaxreason.evaluate.runner import evaluate
 
     def check(progress):
@@ -78,7 +78,7 @@ def _evaluate(config, out: Path, quiet: bool, peers, interrupt) -> None:
     if not peers.is_first:
         evaluate(config, out, check, peers=peers)
         return
-    with Display(config, quiet=quiet) as display:
+    with EvaluateDisplay(config, quiet=quiet) as display:
 
         def report(progress):
             display.show(progress)

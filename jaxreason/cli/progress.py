@@ -1,11 +1,14 @@
 """What a run shows while it runs: a row for every finished question, and a bar with tokens per second and time left."""
 
+import abc
 import sys
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from jaxreason.core.labels import LabelledQuestion
 from jaxreason.core.terminal import printable
 from jaxreason.core.types import Verdict
 from jaxreason.evaluate.config import EvaluateConfig
@@ -16,12 +19,11 @@ from jaxreason.evaluate.runner import Progress as RunProgress
 MARKS = {Verdict.CORRECT: ('right', 'green'), Verdict.WRONG: ('wrong', 'red'), Verdict.UNJUDGED: ('?', 'yellow')}
 
 
-class Display:
+class Display(abc.ABC):
     """Prints rows and, on a terminal, a live bar below them; enter it for the time of a run."""
 
-    def __init__(self, config: EvaluateConfig, quiet: bool):
+    def __init__(self, quiet: bool):
         self._quiet = quiet
-        self._labels = list(config.strategies)
         self._console = Console(highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn('{task.description}'),
@@ -52,9 +54,21 @@ class Display:
         rate = f'{progress.tokens / progress.seconds:.0f} tokens/s' if progress.seconds > 1 else ''
         self._bar.update(self._task, completed=progress.done, total=progress.total, rate=rate)
         if progress.finished and not self._quiet:
-            self._console.print(self._row(progress, progress.finished, rate))
+            self._console.print(self._row(progress, progress.finished).append(f'  {rate}'))
 
-    def _row(self, progress: RunProgress, finished: Finished, rate: str) -> Text:
+    @abc.abstractmethod
+    def _row(self, progress: RunProgress, finished: Any) -> Text:
+        """What to print of a unit that was just finished."""
+
+
+class EvaluateDisplay(Display):
+    """Of every unit how many candidates are right, and what each strategy made of them."""
+
+    def __init__(self, config: EvaluateConfig, quiet: bool):
+        super().__init__(quiet)
+        self._labels = list(config.strategies)
+
+    def _row(self, progress: RunProgress, finished: Finished) -> Text:
         verdicts = {record.strategy: record.blocks[0].verdict for record in finished.records}  # the largest n comes last
         right = sum(c.verdict == Verdict.CORRECT for c in finished.pool.candidates)
         count = f'{right}/{len(finished.pool.candidates)} right'
@@ -63,4 +77,17 @@ class Display:
         for label in self._labels:
             if label in verdicts:
                 row.append(f'  {printable(label)} ').append(*MARKS[Verdict(verdicts[label])])
-        return row.append(f'  {rate}')
+        return row
+
+
+class LabelDisplay(Display):
+    """Of every question how many samples are kept and right, and the mean of its labels."""
+
+    def _row(self, progress: RunProgress, finished: LabelledQuestion) -> Text:
+        soft = [value for solution in finished.solutions for value in solution.soft]
+        right = sum(solution.is_correct for solution in finished.solutions)
+        name = printable(finished.question_id[:24])
+        row = Text(f'{progress.done:>4}/{progress.total}  {name:<14} {right:>3}/{len(finished.solutions)} right')
+        row.append(f'  {len(soft):>4} labels' + (f', mean {sum(soft) / len(soft):.2f}' if soft else ''))
+        dropped = sum(finished.dropped.values())
+        return row.append(f'  {dropped} dropped', 'yellow') if dropped else row

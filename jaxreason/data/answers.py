@@ -114,6 +114,12 @@ def extract_answer(text: str) -> str | None:
     return _standing(boxes, text)
 
 
+def last_line(text: str) -> str | None:
+    """The last line that is not blank, for solutions that end with the bare answer; None if there is none."""
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else None
+
+
 def _own_end(text: str, boxes: list[Span]) -> int:
     """Where the response to the question ends: before the first question of the model's own that follows an answer."""
     if _RUN_ON.search(text) is None:

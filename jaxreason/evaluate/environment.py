@@ -14,6 +14,7 @@ from jaxreason.core.records import to_line
 from jaxreason.core.types import Problem
 from jaxreason.engine.language_model import LanguageModel
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.label_config import LabelConfig
 from jaxreason.evaluate.shapes import shapes_of
 
 # A run that is resumed must have these as they were: they decide its records.
@@ -21,7 +22,7 @@ PINNED = ('weights', 'verifiers', 'tokenizer', 'data', 'prompt', 'shapes', 'devi
 PACKAGES = ('jaxreason', 'jax', 'jaxlib', 'flax', 'numba', 'numpy', 'tokenizers', 'math-verify')
 
 
-def describe_inputs(config: EvaluateConfig, problems: Sequence[Problem]) -> dict[str, Any]:
+def describe_inputs(config: EvaluateConfig | LabelConfig, problems: Sequence[Problem]) -> dict[str, Any]:
     """What is known of the environment before the model is loaded."""
     return {
         'data': hashlib.sha256(''.join(to_line(problem) for problem in problems).encode()).hexdigest(),
@@ -30,7 +31,7 @@ def describe_inputs(config: EvaluateConfig, problems: Sequence[Problem]) -> dict
 
 
 def describe(
-    config: EvaluateConfig,
+    config: EvaluateConfig | LabelConfig,
     lengths: Sequence[int],
     problems: Sequence[Problem],
     lm: LanguageModel,

@@ -13,8 +13,8 @@ from jaxreason.core import yaml_text
 from jaxreason.core.errors import JaxreasonError
 from jaxreason.engine.peers import Peers
 from jaxreason.engine.rows import RowChoice, slot_rows
-from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.folder import is_begun
+from jaxreason.evaluate.label_config import Config
 
 REASONS = {
     'memory': 'all that the memory limit holds',
@@ -23,13 +23,13 @@ REASONS = {
 }
 
 
-def with_rows(config: EvaluateConfig, num_rows: int, rows_per_slot: int) -> EvaluateConfig:
+def with_rows(config: Config, num_rows: int, rows_per_slot: int) -> Config:
     """The configuration with its rows known."""
     sampler = dataclasses.replace(config.sampler, num_rows=num_rows, rows_per_slot=rows_per_slot)
     return dataclasses.replace(config, sampler=sampler)
 
 
-def adopt_rows(config: EvaluateConfig, out: Path, copies: Sequence[int], peers: Peers) -> EvaluateConfig:
+def adopt_rows(config: Config, out: Path, copies: Sequence[int], peers: Peers) -> Config:
     """The configuration with the rows that its run was begun with; as it is where they are given, or nothing is begun.
 
     Args:
@@ -50,7 +50,7 @@ def adopt_rows(config: EvaluateConfig, out: Path, copies: Sequence[int], peers: 
         return config
 
 
-def settle_rows(config: EvaluateConfig, mine: RowChoice | None, peers: Peers) -> tuple[EvaluateConfig, str]:
+def settle_rows(config: Config, mine: RowChoice | None, peers: Peers) -> tuple[Config, str]:
     """The configuration with the least number of rows that a process has chosen.
 
     Args:

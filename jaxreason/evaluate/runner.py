@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import ConfigError, ProcessError, RunError
+from jaxreason.core.labels import LabelledQuestion
 from jaxreason.core.records import Pool, Record, pool_from
 from jaxreason.core.types import Problem
 from jaxreason.data.datasets import load_problems
@@ -28,10 +29,12 @@ from jaxreason.engine.mesh import make_mesh, spans_processes
 from jaxreason.engine.peers import Peers
 from jaxreason.engine.rows import RowChoice
 from jaxreason.engine.sampler import Sampler
+from jaxreason.engine.session import DeviceSession
 from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers
 from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
 from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.journals import Journals
+from jaxreason.evaluate.label_config import AnyUnit, Config
 from jaxreason.evaluate.row_choice import adopt_rows, settle_rows
 from jaxreason.evaluate.units import POOLED, Unit, copies_of, pool_of, records_of, task_of, units_of
 from jaxreason.search.drive import drive
@@ -62,7 +65,7 @@ class Progress:
     total: int
     tokens: int
     seconds: float
-    finished: Finished | None = None
+    finished: Finished | LabelledQuestion | None = None
 
 
 def evaluate(
@@ -90,19 +93,19 @@ def evaluate(
     inputs = describe_inputs(config, problems)
     given = (config_files.dump(config), json.dumps(inputs, indent=0, sort_keys=True))
     for what, mine in zip(('configuration', 'data and prompt'), given, strict=True):
-        _agree(peers, what, mine)
+        agree(peers, what, mine)
     config = adopt_rows(config, out, copies_of(config, units), peers)
-    with _open_folder(out, config_files.dump(config), peers) as folder:
+    with open_folder(out, config_files.dump(config), peers) as folder:
         journals = Journals(out, peers.index)
         try:
             folder.check_inputs(inputs)
             done = {key for keys in peers.exchange('done', json.dumps(list(journals.entries))) for key in json.loads(keys)}
             missing = [unit for unit in units if unit.key not in done]
-            meter = _Meter(peers, report, len(units) - len(missing), len(units))
+            meter = Meter(peers, report, len(units) - len(missing), len(units))
             if missing:
                 among = f' among {peers.count} processes' if peers.count > 1 else ''
                 say(f'{len(missing)} of {len(units)} units to do{among}; loading {config.model.source}')
-                config = _run(config, problems, units, _share(missing, peers), folder, journals, meter, peers, say)
+                config = _run(config, problems, units, share(missing, peers), folder, journals, meter, peers, say)
                 if peers.count > 1:
                     say('the share of process 0 is done; waiting for the others')
                 peers.exchange('through', '', meter.tell)
@@ -115,7 +118,7 @@ def evaluate(
             journals.close()
 
 
-def _open_folder(out: Path, config: str, peers: Peers) -> RunFolder:
+def open_folder(out: Path, config: str, peers: Peers) -> RunFolder:
     """Opens the run folder, process 0 before the others: where they share it, it is made and claimed once."""
     run = peers.exchange('run', secrets.token_hex(8))[0] if peers.count > 1 else None
     if peers.is_first:
@@ -126,7 +129,7 @@ def _open_folder(out: Path, config: str, peers: Peers) -> RunFolder:
     return RunFolder(out, config, run)
 
 
-def _agree(peers: Peers, what: str, text: str) -> None:
+def agree(peers: Peers, what: str, text: str) -> None:
     """Refuses to go on where the processes were given different things.
 
     Raises:
@@ -140,14 +143,14 @@ def _agree(peers: Peers, what: str, text: str) -> None:
                 raise ProcessError(f'{peers.name(index)} has another {what} than process 0 ({both}); give all the same.')
 
 
-def _share(missing: Sequence[Unit], peers: Peers) -> list[Unit]:
+def share(missing: Sequence[AnyUnit], peers: Peers) -> list[AnyUnit]:
     """The units of this process: every so-manieth question of those of which something is missing, all seeds and strategies."""
     questions = list(dict.fromkeys(unit.problem.id for unit in missing))
     mine = set(questions[peers.index :: peers.count])
     return [unit for unit in missing if unit.problem.id in mine]
 
 
-class _Meter:
+class Meter:
     """Progress of all processes, as far as this one knows it."""
 
     def __init__(self, peers: Peers, report: Callable[[Progress], None], before: int, total: int):
@@ -178,7 +181,7 @@ class _Meter:
         """Notes the tokens that this process has drawn."""
         self._tokens = tokens
 
-    def tell(self, finished: Finished | None = None) -> None:
+    def tell(self, finished: Finished | LabelledQuestion | None = None) -> None:
         """Reports, to the user and to process 0."""
         self._finished += finished is not None
         self._peers.tell(self._finished, self._tokens)
@@ -194,33 +197,16 @@ def _run(
     mine: Sequence[Unit],
     folder: RunFolder,
     journals: Journals,
-    meter: _Meter,
+    meter: Meter,
     peers: Peers,
     say: Callable[[str], None],
 ) -> EvaluateConfig:
     """Searches, grades and journals this process's share of the missing units; returns the configuration, rows chosen."""
-    if not mine:  # more processes than questions are left: it only takes part in what all compare
-        config = _settle_rows(config, None, folder, peers, say)
-        _settle_environment(folder, None, peers)
+    verifiers: dict[Any, Any] = {**load_verifiers(config.verifiers)} if mine else {}
+    digests = {name: verifiers[name].digest for name in config.verifiers} if mine else None
+    config, session = open_session(config, problems, copies_of(config, units), digests, folder, peers, say)
+    if session is None:
         return config
-    if peers.count > 1 and config.model.mesh is not None and spans_processes(make_mesh(config.model.mesh)):
-        raise ConfigError(
-            f'model.mesh {config.model.mesh} spreads the model over {peers.count} processes, which evaluate cannot do yet; '
-            'give sizes whose product is the number of devices of one process: each then holds the model and does its share.'
-        )
-    lm = load_policy(config.model)
-    verifiers: dict[Any, Any] = {**load_verifiers(config.verifiers)}
-    # Of all problems, done or not: the shapes of the device programs must not depend on what is missing.
-    lengths = [len(config.prompt.encode(lm.need_tokenizer(), problem.text)) for problem in problems]
-    for problem, length in zip(problems, lengths, strict=True):
-        check_context(lm.config, problem.id, length, config.sampler.max_tokens, config.sampler.buckets)
-    sampler = Sampler(lm, prompt=config.prompt, **vars(config.sampler))
-    choice = sampler.choose_rows(max(lengths), copies_of(config, units)) if config.sampler.num_rows == 'auto' else None
-    config = _settle_rows(config, choice, folder, peers, say)
-    session = dataclasses.replace(sampler, **vars(config.sampler)).session()
-    session.prepare([problem.question for problem in problems])
-    digests = {name: verifiers[name].digest for name in config.verifiers}
-    _settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
     meter.start()
     tasks = [task_of(config, unit) for unit in mine]
 
@@ -235,17 +221,69 @@ def _run(
             strategy = config.strategies[unit.label] if unit.label is not None else None
             pool = pool_of(unit, result, verdicts, strategy)
             journals.append(unit.key, pool)
-            folder.append_line(
-                'timing.jsonl' if peers.is_first else f'timing-{peers.index}.jsonl',
-                {'unit': unit.key, 'at_seconds': round(meter.seconds, 3), **dataclasses.asdict(session.timing)},
-            )
+            write_timing(folder, unit.key, meter, session, peers)
             tell(Finished(pool, tuple(records_of(config, unit, pool))))
     return config
 
 
-def _settle_rows(
-    config: EvaluateConfig, mine: RowChoice | None, folder: RunFolder, peers: Peers, say: Callable[[str], None]
-) -> EvaluateConfig:
+def open_session(
+    config: Config,
+    problems: Sequence[Problem],
+    copies: Sequence[int],
+    verifiers: Mapping[str, str] | None,
+    folder: RunFolder,
+    peers: Peers,
+    say: Callable[[str], None],
+) -> tuple[Config, DeviceSession | None]:
+    """Loads the policy, settles rows and environment with the other processes, and opens a session.
+
+    Args:
+        config: of the run.
+        problems: all of them, done or not: the shapes of the device programs must not depend on what is missing.
+        copies: rows that each question may have at once.
+        verifiers: digest of each trained verifier, by name; None where this process has nothing to do and only takes part in
+            what all compare.
+        folder: of the run.
+        peers: the processes.
+        say: told what was chosen.
+
+    Returns:
+        The configuration, rows chosen, and the session, None where it is not needed.
+
+    Raises:
+        JaxreasonError: the policy cannot be loaded or does not fit, or the processes disagree.
+    """
+    if verifiers is None:
+        config = _settle_rows(config, None, folder, peers, say)
+        _settle_environment(folder, None, peers)
+        return config, None
+    if peers.count > 1 and config.model.mesh is not None and spans_processes(make_mesh(config.model.mesh)):
+        raise ConfigError(
+            f'model.mesh {config.model.mesh} spreads the model over {peers.count} processes, which cannot be done yet; '
+            'give sizes whose product is the number of devices of one process: each then holds the model and does its share.'
+        )
+    lm = load_policy(config.model)
+    lengths = [len(config.prompt.encode(lm.need_tokenizer(), problem.text)) for problem in problems]
+    for problem, length in zip(problems, lengths, strict=True):
+        check_context(lm.config, problem.id, length, config.sampler.max_tokens, config.sampler.buckets)
+    sampler = Sampler(lm, prompt=config.prompt, **vars(config.sampler))
+    choice = sampler.choose_rows(max(lengths), copies) if config.sampler.num_rows == 'auto' else None
+    config = _settle_rows(config, choice, folder, peers, say)
+    session = dataclasses.replace(sampler, **vars(config.sampler)).session()
+    session.prepare([problem.question for problem in problems])
+    _settle_environment(folder, describe(config, lengths, problems, lm, verifiers, peers.count), peers)
+    return config, session
+
+
+def write_timing(folder: RunFolder, key: str, meter: Meter, session: DeviceSession, peers: Peers) -> None:
+    """Notes when a unit was finished, and what the device has done by then; nothing depends on it."""
+    folder.append_line(
+        'timing.jsonl' if peers.is_first else f'timing-{peers.index}.jsonl',
+        {'unit': key, 'at_seconds': round(meter.seconds, 3), **dataclasses.asdict(session.timing)},
+    )
+
+
+def _settle_rows(config: Config, mine: RowChoice | None, folder: RunFolder, peers: Peers, say: Callable[[str], None]) -> Config:
     """The configuration with its rows known, written down where they had to be chosen."""
     if config.sampler.num_rows != 'auto':
         return config

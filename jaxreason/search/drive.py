@@ -137,7 +137,8 @@ class _Live:
                         return
                     reply = self._start(request)
                 case Take(rows, indices):
-                    kept = tuple(row for row in self.rows if row.handle not in {r.handle for r in rows})
+                    gone = {row.handle for row in rows}
+                    kept = tuple(row for row in self.rows if row.handle not in gone)
                     taken = self.session.take(rows, indices)
                     self.rows = kept + taken
                     reply = (taken, Cost())

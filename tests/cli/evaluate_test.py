@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from jaxreason.cli.progress import Display
+from jaxreason.cli.progress import EvaluateDisplay
 from jaxreason.core.records import Block, Pool, Record
 from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.runner import JOURNAL, Finished, Progress
@@ -248,7 +248,7 @@ def test_rows_show_hostile_labels_and_ids_as_text(world, capsys):
     pool = Pool(pool='p', question_id='[/]\x1b[2J', seed=0, cost={}, candidates=(), **texts)
     block = Block(answer=None, verdict='unjudged', cost={})
     record = Record(strategy=label, n=1, blocks=(block,), votes=(), question_id='q', seed=0, pool='p', budget={})
-    with Display(config, quiet=False) as display:
+    with EvaluateDisplay(config, quiet=False) as display:
         display.say('[bold]loading[/]')
         display.show(Progress(1, 2, 50, 10.0, Finished(pool, (record,))))
     out = capsys.readouterr().out

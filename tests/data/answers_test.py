@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxreason.data.answers import extract_answer
+from jaxreason.data.answers import extract_answer, last_line
 from jaxreason.data.boxes import find_boxes
 from jaxreason.data.thinking import outside_thinking
 
@@ -257,3 +257,11 @@ def test_no_text_raises(text):
 @settings(deadline=None)
 def test_a_box_is_found_wherever_it_stands(value, before, after):
     assert extract_answer(f'{before}\\boxed{{{value}}}{after}') == str(value)
+
+
+@pytest.mark.parametrize(
+    ('text', 'line'),
+    [('95\n65', '65'), ('95\n 65 \n\n', '65'), ('65', '65'), ('95\n\\boxed{3}', '\\boxed{3}'), (' \n', None), ('', None)],
+)
+def test_a_bare_answer_is_the_last_line(text, line):
+    assert last_line(text) == line

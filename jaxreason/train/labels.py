@@ -1,0 +1,216 @@
+"""Monte-Carlo labels of steps: how often a solution that begins like this ends well.
+
+For every step of every sampled solution the policy continues from there a number of times; the share of continuations whose
+answer is correct is the step's soft label, an estimate of the policy's own reward to go. Nobody judges the step itself.
+
+The search is a generator of the same requests as any strategy, so that the driver merges the rollouts of all questions and
+steps into shared batches. Prefixes come for free: a sample is grown step by step, and at every boundary `Take` makes copies of
+it that hold its keys and values and run to the end, while the sample itself, at rank 0, goes on as if nobody had looked. So the
+samples are those of best-of-n under the same seed. What a sample that turns out to have no answer has cost is spent by then: it
+is counted as discarded. At any time the copies of one question are those of one step a sample.
+
+References:
+    Wang et al., Math-Shepherd, 2024; Snell et al., Scaling LLM Test-Time Compute Optimally, 2024, appendix F.
+"""
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from jaxreason.core.cost import Cost, total
+from jaxreason.core.labels import LabelledQuestion, LabelledSolution
+from jaxreason.core.records import cost_fields
+from jaxreason.core.requests import Extend, Request, Start, Take, Until
+from jaxreason.core.types import Finish, Problem, Question, Row, Verdict
+from jaxreason.data.answers import extract_answer, last_line
+from jaxreason.data.grading import Grader
+from jaxreason.search.drive import MOST_COPIES
+
+DROPPED = ('unanswered', 'too_many_steps', 'failed')
+
+
+class Rollout(NamedTuple):
+    """What became of one continuation."""
+
+    answer: str | None
+    cost: Cost
+
+
+class Sample(NamedTuple):
+    """A solution, and for each boundary that it paused at the rollouts from there."""
+
+    row: Row
+    answer: str | None
+    rollouts: tuple[tuple[Rollout, ...], ...]
+
+    @property
+    def spent(self) -> Cost:
+        """What it and its rollouts cost; the latter only served the labels."""
+        drawn = total(rollout.cost for step in self.rollouts for rollout in step)
+        return self.row.cost + drawn._replace(lookahead=drawn.flops)
+
+
+class Sampled(NamedTuple):
+    """What the search on one question returns: nothing is graded yet, since a search never sees the answer."""
+
+    samples: tuple[Sample, ...]
+    prompt: Cost
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepLabels:
+    """Labels the steps of `samples` solutions a question by `rollouts` continuations each; defaults as in the paper.
+
+    Attributes:
+        samples: solutions a question.
+        rollouts: continuations from the end of every step.
+        max_steps: a solution with more steps is dropped: a policy that writes line breaks for ever would cost a fortune.
+        answer: where the answer is: `stated` in the text (a box, or a sentence that names it), or the bare `last_line` of a
+            solution that the policy has ended itself.
+    """
+
+    samples: int = 16
+    rollouts: int = 16
+    max_steps: int = 64
+    answer: Literal['stated', 'last_line'] = 'stated'
+
+    def __post_init__(self):
+        for name in ('samples', 'rollouts', 'max_steps'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}.')
+        if self.copies > MOST_COPIES:
+            raise ValueError(
+                f'samples and rollouts make {self.copies:,} rows of a question at once, at most {MOST_COPIES:,}: lower one.'
+            )
+
+    @property
+    def copies(self) -> int:
+        """Rows that a question may have at once."""
+        return self.samples * (1 + self.rollouts)
+
+    def search(self, question: Question) -> Generator[Request, Any, Any]:
+        """Yields requests, is sent replies, returns `Sampled`."""
+        rows, prompt = yield Start(question, copies=self.samples)
+        ended: list[Row] = []
+        rollouts: dict[int, list[tuple[Rollout, ...]]] = {row.sample: [] for row in rows}
+        while rows:
+            rows, _ = yield Extend(rows, until=Until.STEP)
+            ended += [row for row in rows if row.finish is not Finish.OPEN or self._is_too_long(row)]
+            rows = tuple(row for row in rows if row.finish is Finish.OPEN and not self._is_too_long(row))
+            if not rows:
+                break
+            each = 1 + self.rollouts
+            taken, _ = yield Take(rows, tuple(index for index in range(len(rows)) for _ in range(each)))
+            rows = taken[::each]
+            forks, _ = yield Extend(tuple(row for index, row in enumerate(taken) if index % each))
+            for index, row in enumerate(rows):
+                continued = forks[index * self.rollouts : (index + 1) * self.rollouts]
+                rollouts[row.sample].append(tuple(Rollout(self._answer(fork), fork.cost) for fork in continued))
+            yield Take(forks, ())
+        ended.sort(key=lambda row: row.sample)
+        return Sampled(tuple(Sample(row, self._answer(row), tuple(rollouts[row.sample])) for row in ended), prompt)
+
+    def dropped_for(self, sample: Sample) -> str | None:
+        """Why a sample is dropped, one of `DROPPED`; None if it is kept."""
+        if sample.row.finish is Finish.FAILED:
+            return 'failed'
+        if self._is_too_long(sample.row):
+            return 'too_many_steps'
+        return 'unanswered' if sample.answer is None else None
+
+    def _is_too_long(self, row: Row) -> bool:
+        return len(row.steps) > self.max_steps
+
+    def _answer(self, row: Row) -> str | None:
+        if self.answer == 'stated':
+            return extract_answer(row.text)
+        return last_line(row.text) if row.finish is Finish.STOP else None
+
+
+def label(
+    labels: StepLabels,
+    problem: Problem,
+    seed: int,
+    sampled: Sampled,
+    grader: Grader,
+    on_tick: Callable[[], None] = lambda: None,
+) -> LabelledQuestion:
+    """Grades what the search on a question has sampled.
+
+    Args:
+        labels: that made the search.
+        problem: with the reference answer.
+        seed: of the draws.
+        sampled: what the search returned.
+        grader: judges the answers; an answer that it cannot judge in time is not correct.
+        on_tick: called after every distinct answer; what it raises ends the grading.
+    """
+    kept = [sample for sample in sampled.samples if labels.dropped_for(sample) is None]
+    reasons = [reason for sample in sampled.samples if (reason := labels.dropped_for(sample)) is not None]
+    lost = total(sample.spent for sample in sampled.samples if labels.dropped_for(sample) is not None)
+    verdicts: dict[str | None, Verdict] = {}
+    for sample in kept:
+        for answer in (sample.answer, *(rollout.answer for step in sample.rollouts for rollout in step)):
+            if answer not in verdicts:
+                verdicts[answer] = grader.grade_answer(problem.answer, answer)
+                on_tick()
+    ends = Counter(
+        'unanswered' if rollout.answer is None else verdicts[rollout.answer].value
+        for sample in kept
+        for step in _labelled_steps(sample)
+        for rollout in step
+    )
+    cost = sampled.prompt + total(sample.spent for sample in sampled.samples)
+    return LabelledQuestion(
+        question_id=problem.id,
+        solutions=tuple(_solution(problem, seed, sample, verdicts) for sample in kept),
+        dropped={reason: reasons.count(reason) for reason in DROPPED if reason in reasons},
+        rollouts=dict(sorted(ends.items())),
+        cost=cost_fields(cost._replace(discarded=lost.flops)),
+    )
+
+
+def _labelled_steps(sample: Sample) -> tuple[tuple[Rollout, ...], ...]:
+    """Rollouts of the steps that the solution kept: a stop string may take back a step that was nothing but its beginning."""
+    return sample.rollouts[: len(sample.row.steps)]
+
+
+def _solution(problem: Problem, seed: int, sample: Sample, verdicts: dict[str | None, Verdict]) -> LabelledSolution:
+    row, steps = sample.row, _labelled_steps(sample)
+    assert sample.answer is not None, 'only answered samples are kept'
+    verdict = verdicts[sample.answer]
+    correct = [sum(verdicts[rollout.answer] is Verdict.CORRECT for rollout in step) for step in steps]
+    counts = [len(step) for step in steps]
+    costs = [total(rollout.cost for rollout in step) for step in steps]
+    if len(steps) < len(row.steps):  # the last step ended the solution, so that no rollout began there
+        assert len(steps) == len(row.steps) - 1, 'a row pauses at every boundary'
+        correct, counts, costs = [*correct, verdict is Verdict.CORRECT], [*counts, 1], [*costs, Cost()]
+    return LabelledSolution(
+        question_id=problem.id,
+        question=problem.text,
+        gold=problem.answer,
+        seed=seed,
+        sample=row.sample,
+        steps=row.steps,
+        tokens=row.tokens,
+        step_ends=row.step_ends,
+        finish=row.finish.value,
+        answer=sample.answer,
+        verdict=verdict.value,
+        correct=tuple(int(count) for count in correct),
+        rollouts=tuple(counts),
+        flops=tuple(cost.flops for cost in costs),
+        new_tokens=tuple(cost.new_tokens for cost in costs),
+        own_flops=row.cost.flops,
+    )
+
+
+def mean_by_step(questions: Sequence[LabelledQuestion]) -> list[float]:
+    """Mean soft label of the first, second, ... steps, each over the solutions that have one."""
+    sums: dict[int, list[float]] = {}
+    for solution in itertools.chain.from_iterable(question.solutions for question in questions):
+        for index, soft in enumerate(solution.soft):
+            sums.setdefault(index, []).append(soft)
+    return [sum(sums[index]) / len(sums[index]) for index in range(len(sums))]
