@@ -158,7 +158,7 @@ def _attention(
         # Keys of a row are to its tokens what a slot's prompt is to its rows, and tokens have none of their own.
         shared = append(qkv_bcx, frame.cos, frame.sin, *own, frame.write_at)
         own = jnp.zeros((b * c, g, h, 0), cache.k.dtype), jnp.zeros((b * c, g, 0, h), cache.k.dtype)
-    tokens = (x.reshape(b * c, -1) for x in (qkv_bcx, frame.cos, frame.sin))
-    out, *own = attend(*tokens, config.score_scale, *own, *shared, frame.spans.reshape(b * c, -1))
-    k, v = own if has_prompt else shared
+    qkv, cos, sin, spans = (x.reshape(b * c, -1) for x in (qkv_bcx, frame.cos, frame.sin, frame.spans))
+    out, *grown = attend(qkv, cos, sin, config.score_scale, *own, *shared, spans)
+    k, v = grown if has_prompt else shared
     return out, cache._replace(k=k, v=v)
