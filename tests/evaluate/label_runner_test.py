@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import threading
 
 import pytest
 
@@ -10,11 +11,13 @@ from jaxreason.core import config as config_files
 from jaxreason.core.cost import Cost
 from jaxreason.core.errors import ConfigError, DataError, RunError
 from jaxreason.data.label_set import read_labels
+from jaxreason.engine.peers import Peers
 from jaxreason.evaluate.label_config import LabelConfig
 from jaxreason.evaluate.label_dry_run import describe, expected_shape, longest_shape, work_of
 from jaxreason.evaluate.label_runner import label_problems
 from jaxreason.evaluate.runner import JOURNAL
 from jaxreason.models.folder import open_weights
+from tests.engine.peers_test import Board
 from tests.evaluate import command
 from tests.evaluate.tiny_world import PROBLEMS, read_lines
 
@@ -107,6 +110,30 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(whole, path, tmp_path, units):
     assert units <= left < 6 and not (out / 'labels').exists() and not (out / 'summary.json').exists()
     label_problems(read_config(path), out)
     assert results(out) == results(whole[0])
+
+
+def test_two_processes_make_the_same_bytes_in_folders_of_their_own(whole, path, tmp_path):
+    """Threads on a board in memory stand for the processes."""
+    board, raised = Board(), []
+
+    def run(index):
+        peers = Peers(board, index, 2, silent_rounds=10, round_seconds=0.05)
+        try:
+            label_problems(read_config(path), tmp_path / str(index), peers=peers)
+        except Exception as error:
+            raised.append(error)
+            board.is_mute = True  # the other gets no answer any more
+        finally:
+            peers.leave()
+
+    threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert raised == [] and not any(thread.is_alive() for thread in threads)
+    assert results(tmp_path / '0') == results(whole[0])
+    assert command.num_lines(tmp_path / '1' / 'journal-1.jsonl') == 3 and not (tmp_path / '1' / 'labels').exists()
 
 
 def test_what_is_derived_is_derived_again_without_a_model(whole, path, tmp_path):
