@@ -7,9 +7,17 @@ import pytest
 
 from jaxreason.core import config
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.train.sft import SftConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(ROOT.glob('configs/**/*.yaml'))
+# Folder and beginning of the name -> the configuration that it describes, and the verb that runs it.
+FAMILIES = {'train/sft_': (SftConfig, 'train sft')}
+
+
+def family(path):
+    name = str(path.relative_to(ROOT / 'configs'))
+    return next((found for start, found in FAMILIES.items() if name.startswith(start)), (EvaluateConfig, 'evaluate'))
 
 
 def test_there_are_some():
@@ -18,15 +26,16 @@ def test_there_are_some():
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_it_loads_and_comes_back_equal(path, tmp_path):
-    loaded = config.load(EvaluateConfig, path)
+    kind = family(path)[0]
+    loaded = config.load(kind, path)
     (tmp_path / 'again.yaml').write_text(config.dump(loaded))
-    assert config.load(EvaluateConfig, tmp_path / 'again.yaml') == loaded
+    assert config.load(kind, tmp_path / 'again.yaml') == loaded
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_it_begins_with_its_command_and_what_to_expect(path):
     first, second = path.read_text().splitlines()[:2]
-    assert first.startswith(f'# jaxreason evaluate {path.relative_to(ROOT)}')
+    assert first.startswith(f'# jaxreason {family(path)[1]} {path.relative_to(ROOT)}')
     assert re.match(r'# Expect: \S', second)
 
 

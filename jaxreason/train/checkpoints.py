@@ -1,8 +1,8 @@
 """Writes checkpoints of a training run beside the training, and restores the newest that is whole.
 
 A checkpoint is made under a temporary name: Orbax writes the arrays in the background, then the manifest is written and the
-folder takes its name (`models.manifest` says what is in it). Whatever moment a process ends in, a folder named by a step is whole, and
-the step before it is still there. Only what has been saved is ever removed, oldest first.
+folder takes its name (`models.manifest` says what is in it). Whatever moment a process ends in, a folder named by a step is
+whole, and the step before it is still there. Only what has been saved is ever removed, oldest first.
 """
 
 import dataclasses
