@@ -27,6 +27,7 @@ from jaxreason.train.next_token import next_token_objective
 from jaxreason.train.optimiser import OptimiserConfig, decayed, make_optimiser, rate_schedule
 from jaxreason.train.sft import SftConfig, describe, train
 from jaxreason.train.state import TrainState, make_step
+from tests.evaluate.tiny_world import write_model
 from tests.train import world
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +93,15 @@ def test_it_can_be_trained_on(trained, tmp_path):
     out = train(config_files.load(SftConfig, TINY, words), tmp_path / 'more')
     assert losses_of(out)[0] < 2.2
     assert jr.load(out).need_tokenizer().encode('12') == [4, 5]
+
+
+def test_a_hugging_face_folder_is_fine_tuned(tmp_path):
+    write_model(tmp_path / 'model')
+    words = ['model.init=null', f'model.source={tmp_path / "model"}', 'model.layers=scanned', 'loop.steps=1', 'data.held_out=0']
+    out = train(config_files.load(SftConfig, TINY, [*words, 'optimiser.learning_rate=1e-9']), tmp_path / 'run')
+    before, after = jr.load(tmp_path / 'model'), jr.load(out)
+    np.testing.assert_allclose(after.logits([[1, 5, 9]]), before.logits([[1, 5, 9]]), atol=1e-5)
+    assert after.need_tokenizer().digest == before.need_tokenizer().digest and after.eos_ids == before.eos_ids
 
 
 @pytest.mark.slow
