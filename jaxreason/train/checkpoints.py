@@ -133,12 +133,14 @@ class Checkpoints:
             'earlier ones are intact: free space and run the same command again.'
         ) from error
 
-    def restore(self, template: TrainState, data_keys: Callable[[Mapping[str, Any]], None] = lambda _: None) -> Restored | None:
+    def restore(
+        self, template: TrainState, check_data: Callable[[Mapping[str, Any]], None] = lambda _: None
+    ) -> Restored | None:
         """Restores the newest whole checkpoint.
 
         Args:
             template: a state like the one to restore, which says where its arrays lie.
-            data_keys: looks at the state of the data; raises if it is not one.
+            check_data: told the state of the data; raises if it is not one.
 
         Returns:
             What was restored, or None where nothing was ever saved.
@@ -156,7 +158,7 @@ class Checkpoints:
         try:
             found = self._orbax.restore((path / ARRAYS).resolve(), args=ocp.args.Composite(**how))
             data = json.loads((path / DATA).read_text(encoding='utf-8'))
-            data_keys(data)
+            check_data(data)
             state = _joined(template, found[PARAMS], found[_OTHERS])
         except (OSError, ValueError, KeyError, WeightsError) as error:
             if isinstance(error, JaxreasonError):
