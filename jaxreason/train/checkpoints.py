@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jaxreason.core.errors import JaxreasonError, RunError, WeightsError
-from jaxreason.models.manifest import ARRAYS, DATA, PARAMS, SCRATCH, STEPS, newest_step, steps_of, write_manifest
+from jaxreason.models.manifest import ARRAYS, DATA, MANIFEST, PARAMS, SCRATCH, STEPS, newest_step, steps_of, write_manifest
 from jaxreason.train.state import TrainState
 
 _OTHERS = 'training'  # item of Orbax that holds what is not a parameter
@@ -54,6 +54,7 @@ class Checkpoints:
         self._say = say
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._failed_step = 0
         items = {name: ocp.PyTreeCheckpointHandler(use_compression=False) for name in (PARAMS, _OTHERS)}
         self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(**items))
         try:
@@ -100,13 +101,16 @@ class Checkpoints:
                 aside = next(a for n in range(1000) if not (a := self._folder / f'{step}.damaged{n or ""}').exists())
                 target.rename(aside)
             part.rename(target)
-            self._prune()
+            self._prune(step)
         except Exception as error:  # raised again by whoever calls next
-            self._failure = error
             self._failed_step = step
+            self._failure = error  # last: from here on it is seen
 
-    def _prune(self) -> None:
-        for number, path in steps_of(self._run, lambda _: None)[self._keep :]:
+    def _prune(self, step: int) -> None:
+        """Removes what is older than the newest to keep, counted from the one just written: whatever else is called by a
+        number is neither counted nor removed."""
+        steps = [(n, path) for n, path in steps_of(self._run, lambda _: None) if n <= step and (path / MANIFEST).is_file()]
+        for number, path in steps[self._keep :]:
             gone = self._folder / f'.{number}.old{SCRATCH}'  # first without its name: half removed it would look damaged
             path.rename(gone)
             shutil.rmtree(gone)

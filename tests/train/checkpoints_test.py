@@ -138,6 +138,15 @@ def test_the_newest_are_kept(original):
     assert sorted(path.name for path in (original / 'checkpoints').iterdir()) == ['12', '8']
 
 
+def test_other_folders_are_neither_counted_nor_removed(run):
+    (run / 'checkpoints/99').mkdir()
+    (run / 'checkpoints/3').mkdir()
+    _, optimiser = world.step_and_optimiser()
+    with Checkpoints(run, 1, world.FILES) as kept:
+        kept.save(16, world.begin(optimiser), {'next_index': 3})
+    assert sorted(path.name for path in (run / 'checkpoints').iterdir()) == ['16', '3', '99']
+
+
 def test_a_full_disk_leaves_the_step_before_and_names_the_one_that_failed(run, monkeypatch):
     from jaxreason.train import checkpoints
 
