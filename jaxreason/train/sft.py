@@ -140,7 +140,15 @@ def _begin(config: SftConfig, policy: Beginning, mesh: Any) -> TrainState:
     )
 
 
-def _parts(config, policy, mesh, batches, held_out, checkpoints, metrics) -> Parts:
+def _parts(
+    config: SftConfig,
+    policy: Beginning,
+    mesh: Any,
+    batches: Batches,
+    held_out: Rows | None,
+    checkpoints: Checkpoints,
+    metrics: Metrics,
+) -> Parts:
     objective = next_token_objective(policy.config, unrolled=config.model.layers == 'unrolled')
     optimiser = make_optimiser(config.optimiser, config.loop.steps)
     schedule = rate_schedule(config.optimiser, config.loop.steps)
