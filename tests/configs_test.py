@@ -8,10 +8,16 @@ import pytest
 from jaxreason.core import config
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.label_config import LabelConfig
+from jaxreason.train.sft import SftConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(ROOT.glob('configs/**/*.yaml'))
-KINDS = {'evaluate': EvaluateConfig, 'label': LabelConfig}  # by the verb of the first line
+KINDS = {'evaluate': EvaluateConfig, 'label': LabelConfig, 'train sft': SftConfig}  # by the verb of the first line
+
+
+def kind_of(path):
+    verb = path.read_text().split(' configs/')[0].removeprefix('# jaxreason ')
+    return KINDS[verb]
 
 
 def test_there_are_some():
@@ -20,7 +26,7 @@ def test_there_are_some():
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_it_loads_and_comes_back_equal(path, tmp_path):
-    kind = KINDS[path.read_text().split()[2]]
+    kind = kind_of(path)
     loaded = config.load(kind, path)
     (tmp_path / 'again.yaml').write_text(config.dump(loaded))
     assert config.load(kind, tmp_path / 'again.yaml') == loaded

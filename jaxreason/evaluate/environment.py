@@ -3,14 +3,13 @@
 import hashlib
 import importlib.metadata
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from jaxreason.core.records import to_line
+from jaxreason.core.source_tree import commit
 from jaxreason.core.types import Problem
 from jaxreason.engine.language_model import LanguageModel
 from jaxreason.evaluate.config import EvaluateConfig
@@ -52,7 +51,7 @@ def describe(
     tokenizer = lm.need_tokenizer()
     return {
         **describe_inputs(config, problems),
-        'commit': _commit(),
+        'commit': commit(),
         'device': f'{device.platform} {device.device_kind} x {jax.local_device_count()}',
         'machine': platform.machine(),
         'packages': {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -65,24 +64,3 @@ def describe(
         'verifiers': dict(verifiers),
         'weights': lm.digest,
     }
-
-
-def _commit() -> str:
-    """The commit of the source tree that runs, if it is a git checkout; a plus where it has uncommitted changes."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / '.git').exists():
-        return 'not a checkout'
-    try:
-        head = subprocess.run(
-            ['git', '-C', str(root), 'rev-parse', 'HEAD'], capture_output=True, text=True, check=True, timeout=10
-        )
-        status = subprocess.run(
-            ['git', '-C', str(root), 'status', '--porcelain', '--untracked-files=no'],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return 'unknown'
-    return head.stdout.strip() + ('+' if status.stdout.strip() else '')

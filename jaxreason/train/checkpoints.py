@@ -1,8 +1,8 @@
 """Writes checkpoints of a training run beside the training, and restores the newest that is whole.
 
 A checkpoint is made under a temporary name: Orbax writes the arrays in the background, then the manifest is written and the
-folder takes its name (`models.manifest` says what is in it). Whatever moment a process ends in, a folder named by a step is whole, and
-the step before it is still there. Only what has been saved is ever removed, oldest first.
+folder takes its name (`models.manifest` says what is in it). Whatever moment a process ends in, a folder named by a step is
+whole, and the step before it is still there. Only what has been saved is ever removed, oldest first.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jaxreason.core.errors import JaxreasonError, RunError, WeightsError
-from jaxreason.models.manifest import ARRAYS, DATA, PARAMS, SCRATCH, STEPS, newest_step, steps_of, write_manifest
+from jaxreason.models.manifest import ARRAYS, DATA, MANIFEST, PARAMS, SCRATCH, STEPS, newest_step, steps_of, write_manifest
 from jaxreason.train.state import TrainState
 
 _OTHERS = 'training'  # item of Orbax that holds what is not a parameter
@@ -54,6 +54,7 @@ class Checkpoints:
         self._say = say
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._failed_step = 0
         items = {name: ocp.PyTreeCheckpointHandler(use_compression=False) for name in (PARAMS, _OTHERS)}
         self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(**items))
         try:
@@ -100,13 +101,16 @@ class Checkpoints:
                 aside = next(a for n in range(1000) if not (a := self._folder / f'{step}.damaged{n or ""}').exists())
                 target.rename(aside)
             part.rename(target)
-            self._prune()
+            self._prune(step)
         except Exception as error:  # raised again by whoever calls next
-            self._failure = error
             self._failed_step = step
+            self._failure = error  # last: from here on it is seen
 
-    def _prune(self) -> None:
-        for number, path in steps_of(self._run, lambda _: None)[self._keep :]:
+    def _prune(self, step: int) -> None:
+        """Removes what is older than the newest to keep, counted from the one just written: whatever else is called by a
+        number is neither counted nor removed."""
+        steps = [(n, path) for n, path in steps_of(self._run, lambda _: None) if n <= step and (path / MANIFEST).is_file()]
+        for number, path in steps[self._keep :]:
             gone = self._folder / f'.{number}.old{SCRATCH}'  # first without its name: half removed it would look damaged
             path.rename(gone)
             shutil.rmtree(gone)
@@ -133,12 +137,14 @@ class Checkpoints:
             'earlier ones are intact: free space and run the same command again.'
         ) from error
 
-    def restore(self, template: TrainState, data_keys: Callable[[Mapping[str, Any]], None] = lambda _: None) -> Restored | None:
+    def restore(
+        self, template: TrainState, check_data: Callable[[Mapping[str, Any]], None] = lambda _: None
+    ) -> Restored | None:
         """Restores the newest whole checkpoint.
 
         Args:
             template: a state like the one to restore, which says where its arrays lie.
-            data_keys: looks at the state of the data; raises if it is not one.
+            check_data: told the state of the data; raises if it is not one.
 
         Returns:
             What was restored, or None where nothing was ever saved.
@@ -156,7 +162,7 @@ class Checkpoints:
         try:
             found = self._orbax.restore((path / ARRAYS).resolve(), args=ocp.args.Composite(**how))
             data = json.loads((path / DATA).read_text(encoding='utf-8'))
-            data_keys(data)
+            check_data(data)
             state = _joined(template, found[PARAMS], found[_OTHERS])
         except (OSError, ValueError, KeyError, WeightsError) as error:
             if isinstance(error, JaxreasonError):

@@ -115,11 +115,11 @@ def fit(
 
 
 class _Loop:
-    def __init__(self, config, parts, state, start, report):
-        self.config: LoopConfig = config
-        self.parts: Parts = parts
-        self.state: TrainState = state
-        self.done: int = start
+    def __init__(self, config: LoopConfig, parts: Parts, state: TrainState, start: int, report: Callable[[Progress], None]):
+        self.config = config
+        self.parts = parts
+        self.state = state
+        self.done = start
         self.report = report
         self.pending: list[tuple[int, Sums, int]] = []  # steps under way: number, what they measure, tokens
         self.loss = float('nan')
@@ -207,7 +207,9 @@ class _Loop:
         self.report(Progress(self.done, self.config.steps, self.loss, speed, left, held_out))
 
 
-def mean_over(evaluation: Callable[[Any, Any], Sums], place: Callable[[Batch], Any], batches: Iterable[Batch]):
+def mean_over(
+    evaluation: Callable[[Any, Any], Sums], place: Callable[[Batch], Any], batches: Iterable[Batch]
+) -> Callable[[Any], Mapping[str, float]]:
     """What a loop asks of held-out examples.
 
     Args:

@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.keys import check_seed
+from jaxreason.core.source_tree import commit
 from jaxreason.data.batches import Batch, Batches, Rows, in_batches, pack
 from jaxreason.data.examples import ExampleSpec, load_examples
 from jaxreason.data.prompts import PromptSpec
@@ -139,7 +140,15 @@ def _begin(config: SftConfig, policy: Beginning, mesh: Any) -> TrainState:
     )
 
 
-def _parts(config, policy, mesh, batches, held_out, checkpoints, metrics) -> Parts:
+def _parts(
+    config: SftConfig,
+    policy: Beginning,
+    mesh: Any,
+    batches: Batches,
+    held_out: Rows | None,
+    checkpoints: Checkpoints,
+    metrics: Metrics,
+) -> Parts:
     objective = next_token_objective(policy.config, unrolled=config.model.layers == 'unrolled')
     optimiser = make_optimiser(config.optimiser, config.loop.steps)
     schedule = rate_schedule(config.optimiser, config.loop.steps)
@@ -160,6 +169,7 @@ def _environment(config: SftConfig, policy: Beginning, rows: Rows, held_out: Row
     """What the run was made with, as JSON values."""
     device = jax.local_devices()[0]
     return {
+        'commit': commit(),
         'data': rows.digest(),
         'device': f'{device.platform} {device.device_kind} x {jax.local_device_count()}',
         'held_out': None if held_out is None else held_out.digest(),

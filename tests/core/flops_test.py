@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.core.flops import attended_keys, decode_flops, forward_flops, head_flops, prompt_flops
+from jaxreason.core.flops import attended_keys, decode_flops, forward_flops, head_flops, prompt_flops, training_flops
 
 CONFIG = ModelConfig(
     vocab_size=512, num_layers=1, width=256, mlp_width=704, num_heads=8, num_kv_heads=2, head_width=32, max_positions=4096
@@ -47,4 +47,24 @@ def test_the_compiler_counts_the_same_on_one_unrolled_layer(tokens):
     causal = 4 * attended_keys(0, tokens, 0) * 8 * 32
     square = 4 * tokens * tokens * 8 * 32
     expected = forward_flops(CONFIG, 0, tokens, tokens) - causal + square
+    assert expected <= cost['flops'] <= 1.03 * expected
+
+
+def test_a_training_step_is_three_forward_passes():
+    """Against the compiler's count of loss and gradient, which again has the full square of attention."""
+    from jaxreason.models.heads import lm_logits
+    from jaxreason.models.transformer import forward, init_parameters, unstack_layers
+
+    tokens = 128
+    params = jax.eval_shape(lambda key: unstack_layers(init_parameters(CONFIG, key)), jax.random.key(0))
+    positions = jnp.arange(tokens, dtype=jnp.int32)[None]
+
+    def loss(params, tokens_bt):
+        hidden_btd, _ = forward(CONFIG, params, tokens_bt, positions)
+        return jnp.sum(jnp.square(lm_logits(CONFIG, params, hidden_btd)))
+
+    shape = jax.ShapeDtypeStruct((1, tokens), jnp.int32)
+    cost = jax.jit(jax.value_and_grad(loss)).lower(params, shape).compile().cost_analysis()
+    masked = 4 * (tokens * tokens - attended_keys(0, tokens, 0)) * 8 * 32
+    expected = training_flops(CONFIG, tokens) + 3 * masked
     assert expected <= cost['flops'] <= 1.03 * expected

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import resource
 import shutil
 
 import jax
@@ -137,6 +138,15 @@ def test_the_newest_are_kept(original):
     assert sorted(path.name for path in (original / 'checkpoints').iterdir()) == ['12', '8']
 
 
+def test_other_folders_are_neither_counted_nor_removed(run):
+    (run / 'checkpoints/99').mkdir()
+    (run / 'checkpoints/3').mkdir()
+    _, optimiser = world.step_and_optimiser()
+    with Checkpoints(run, 1, world.FILES) as kept:
+        kept.save(16, world.begin(optimiser), {'next_index': 3})
+    assert sorted(path.name for path in (run / 'checkpoints').iterdir()) == ['16', '3', '99']
+
+
 def test_a_full_disk_leaves_the_step_before_and_names_the_one_that_failed(run, monkeypatch):
     from jaxreason.train import checkpoints
 
@@ -153,6 +163,25 @@ def test_a_full_disk_leaves_the_step_before_and_names_the_one_that_failed(run, m
     assert isinstance(error.value.__cause__, OSError)
     assert sorted(path.name for path in (run / 'checkpoints').iterdir()) == ['12', '8']
     assert verify_step(run / 'checkpoints' / '12') == 12
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # of a thread of the library
+def test_arrays_that_cannot_be_written_are_told_by_the_same_error(run):
+    """The system itself refuses Orbax's writes here, at a size that the small files keep below."""
+    _, optimiser = world.step_and_optimiser()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Checkpoints(run, 2, world.FILES) as kept:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+        try:
+            with pytest.raises(RunError, match=r'checkpoints/16: the checkpoint cannot be written'):
+                kept.save(16, world.begin(optimiser), {'next_index': 3})
+                kept.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert sorted(path.name for path in (run / 'checkpoints').iterdir()) == ['12', '8']
+        kept.save(16, world.begin(optimiser), {'next_index': 3})  # and there is room again
+        kept.wait()
+    assert newest_step(run) == run / 'checkpoints' / '16'
 
 
 def test_a_full_disk_stops_training_at_the_next_step(tmp_path, monkeypatch):

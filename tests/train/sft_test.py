@@ -27,6 +27,7 @@ from jaxreason.train.next_token import next_token_objective
 from jaxreason.train.optimiser import OptimiserConfig, decayed, make_optimiser, rate_schedule
 from jaxreason.train.sft import SftConfig, describe, train
 from jaxreason.train.state import TrainState, make_step
+from tests.evaluate.tiny_world import write_model
 from tests.train import world
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,10 +89,19 @@ def test_a_run_without_a_whole_checkpoint_is_no_model(tmp_path):
 
 def test_it_can_be_trained_on(trained, tmp_path):
     """A run is weights to begin with; the tokenizer comes with it."""
-    words = ['model.init=null', f'model.source={trained}', 'model.layers=scanned', 'loop.steps=2', 'data.held_out=0']
+    words = ['model.init=null', f'model.source={trained}', 'loop.steps=2', 'data.held_out=0']
     out = train(config_files.load(SftConfig, TINY, words), tmp_path / 'more')
     assert losses_of(out)[0] < 2.2
     assert jr.load(out).need_tokenizer().encode('12') == [4, 5]
+
+
+def test_a_hugging_face_folder_is_fine_tuned(tmp_path):
+    write_model(tmp_path / 'model')
+    words = ['model.init=null', f'model.source={tmp_path / "model"}', 'loop.steps=1', 'data.held_out=0']
+    out = train(config_files.load(SftConfig, TINY, [*words, 'optimiser.learning_rate=1e-9']), tmp_path / 'run')
+    before, after = jr.load(tmp_path / 'model'), jr.load(out)
+    np.testing.assert_allclose(after.logits([[1, 5, 9]]), before.logits([[1, 5, 9]]), atol=1e-5)
+    assert after.need_tokenizer().digest == before.need_tokenizer().digest and after.eos_ids == before.eos_ids
 
 
 @pytest.mark.slow
@@ -193,7 +203,7 @@ def test_a_run_on_a_mesh(trained, tmp_path):
 
         return report
 
-    config = config_files.load(SftConfig, TINY, ['model.mesh={data: 4, model: 2}', 'model.layers=scanned', 'data.held_out=0'])
+    config = config_files.load(SftConfig, TINY, ['model.mesh={data: 4, model: 2}', 'data.held_out=0'])
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / 'run', stop_at(3, KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
