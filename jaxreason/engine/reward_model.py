@@ -79,7 +79,7 @@ class RewardModel:
         head: of the head, likewise.
         typesetter: writes its input.
         mesh: devices that it lies on; None for one device.
-        digest: SHA-256 of what it was read from.
+        digest: SHA-256 of what it was read from and of its spec.
         unscored: rows that got no scores so far, by reason.
     """
 

@@ -1,6 +1,7 @@
 """From a folder to a verifier: what it is, its tokenizer, its decoder, its head."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxreason.core import config as config_file
 from jaxreason.core.errors import ConfigError, TokenizerError
+from jaxreason.core.model_spec import ModelSpec
 from jaxreason.core.verifier_spec import VerifierSpec
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.data.verifier_layout import Typesetter, token_id
@@ -66,7 +68,9 @@ def load_verifier(
         with use_mesh(devices):
             head = jax.tree.map(lambda x: to_host(x, devices), label_head(weights.config, params, good, bad))
         params = {name: part for name, part in params.items() if name != 'head'}
-    return dataclasses.replace(opened, params=params, head=_on_devices(head, devices), mesh=devices, digest=weights.digest())
+    return dataclasses.replace(
+        opened, params=params, head=_on_devices(head, devices), mesh=devices, digest=_digest(opened.spec, weights)
+    )
 
 
 def open_verifier(source: str | Path, *, preset: str | None = None) -> RewardModel:
@@ -98,6 +102,12 @@ def _open(source: str, preset: str | None, spec: VerifierSpec | None, dtype: Any
         weights = dataclasses.replace(weights, config=headless, tensors=tensors)
     opened = RewardModel(name=source, spec=known, config=headless, params=None, head=head, typesetter=typesetter)
     return opened, weights
+
+
+def _digest(spec: VerifierSpec, weights: Weights) -> str:
+    """Of the weights' files, and of what else decides a score: head, labels, boundary, layout and batches."""
+    words = config_file.dump(dataclasses.replace(spec, model=ModelSpec(dtype=spec.model.dtype)))
+    return hashlib.sha256(f'{weights.digest()}\n{words}'.encode()).hexdigest()
 
 
 def _label_ids(spec: VerifierSpec, tokenizer: Tokenizer) -> list[int]:

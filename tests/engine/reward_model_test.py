@@ -209,6 +209,9 @@ def test_a_folder_that_says_what_it_is_needs_no_preset(tmp_path):
     question, steps, expected = cases('math-shepherd')[0]
     scores = load_verifier(folder).score([row(steps, 0, question)], None).scores[0]
     assert scores == pytest.approx([1 - score for score in expected], abs=1e-4)
+    other = load_verifier(folder).digest
+    (folder / 'verifier.yaml').write_text((folder / 'verifier.yaml').read_text().replace("['-', '+']", "['+', '-']"))
+    assert load_verifier(folder).digest != other  # the same weights, another verifier
 
 
 def test_a_verifier_whose_parts_do_not_fit_is_refused(tmp_path):
