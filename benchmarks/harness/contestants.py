@@ -31,12 +31,12 @@ class Run:
     """What one timed run gave.
 
     Attributes:
-        seconds: from prompts to the last token, by the contestant's own clock.
-        tokens: drawn in all.
+        seconds: from prompts to the last token, or of all steps, by the contestant's own clock.
+        tokens: drawn or learnt in all.
         peak_bytes: most resident memory during the run; None where the system does not tell.
         busy_cores: cores that the contestant itself kept busy, on average.
         foreign_cores: cores that everybody else kept busy, on average; None where the system does not tell.
-        head: first tokens of the first row.
+        head: first tokens of the first row, where tokens are drawn.
     """
 
     seconds: float
@@ -44,7 +44,7 @@ class Run:
     peak_bytes: int | None
     busy_cores: float | None
     foreign_cores: float | None
-    head: tuple[int, ...]
+    head: tuple[int, ...] = ()
 
 
 class Contestant:
@@ -93,17 +93,41 @@ class Contestant:
         Raises:
             ContestantError: it failed, was too slow, or drew another number of tokens than asked.
         """
-        self.wake()
-        _reset_peak(self._process.pid)
-        before = _busy_seconds(self._process.pid)
-        answer = self._ask({'do': 'run', 'workload': workload, 'seed': seed, 'greedy': greedy}, limit)
-        after = _busy_seconds(self._process.pid)
-        peak = _peak_bytes(self._process.pid)
-        self.sleep()
+        answer, spent = self._timed({'do': 'run', 'workload': workload, 'seed': seed, 'greedy': greedy}, limit)
         expected = [target for _, target in workload['rows']]
         if answer['counts'] != expected:
             raise ContestantError(f'{self.name}: expected {sum(expected)} tokens, got {sum(answer["counts"])}')
-        return Run(answer['seconds'], sum(expected), peak, *_cores(before, after), tuple(answer['head']))
+        return Run(answer['seconds'], sum(expected), *spent, tuple(answer['head']))
+
+    def train(self, steps: int, tokens: int, limit: float) -> tuple[Run, list[float]]:
+        """Takes training steps.
+
+        Args:
+            steps: how many.
+            tokens: of a step.
+            limit: seconds after which the contestant is ended.
+
+        Returns:
+            What was measured, and the loss of each step.
+
+        Raises:
+            ContestantError: it failed or was too slow.
+        """
+        answer, spent = self._timed({'do': 'train', 'steps': steps}, limit)
+        if len(answer['losses']) != steps:
+            raise ContestantError(f'{self.name}: expected {steps} losses, got {len(answer["losses"])}')
+        return Run(answer['seconds'], steps * tokens, *spent), answer['losses']
+
+    def _timed(self, message: Mapping[str, Any], limit: float) -> tuple[dict[str, Any], tuple[Any, Any, Any]]:
+        """The answer, and what it took: most memory, cores busy with the contestant, with others."""
+        self.wake()
+        _reset_peak(self._process.pid)
+        before = _busy_seconds(self._process.pid)
+        answer = self._ask(message, limit)
+        after = _busy_seconds(self._process.pid)
+        peak = _peak_bytes(self._process.pid)
+        self.sleep()
+        return answer, (peak, *_cores(before, after))
 
     def sleep(self) -> None:
         """Stops all its threads."""

@@ -1,7 +1,8 @@
 """What every worker does: one JSON object a line on standard input, one a line on standard output.
 
 `{"do": "load", "settings": {...}}` answers with versions; `{"do": "run", "workload": {...}, "seed": 1, "greedy": false}` with
-the seconds from prompts to the last token and how many tokens each row got. A worker imports nothing of this project but this
+the seconds from prompts to the last token and how many tokens each row got; `{"do": "train", "steps": 8}` with seconds and the
+loss of each step. A worker imports nothing of this project but this
 file, so that it runs in the environment of its peer.
 """
 
@@ -18,6 +19,16 @@ from typing import Any, Protocol
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
+class Trainer(Protocol):
+    """A program that trains."""
+
+    def load(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Makes a model and its optimiser; returns versions."""
+
+    def train(self, steps: int) -> Sequence[float]:
+        """Takes steps; returns the loss of each, once the last one is through."""
+
+
 class Contestant(Protocol):
     """A program that samples."""
 
@@ -31,7 +42,7 @@ class Contestant(Protocol):
         """Draws all rows of a workload from nothing but its token ids; returns the token ids of each row."""
 
 
-def serve(contestant: Contestant) -> None:
+def serve(contestant: Contestant | Trainer) -> None:
     """Answers until standard input ends. What libraries print goes to standard error."""
     with contextlib.suppress(OSError, AttributeError):  # Linux only; elsewhere the end of standard input must do
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
@@ -46,11 +57,14 @@ def serve(contestant: Contestant) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _answer(contestant: Contestant, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(contestant: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     if asked['do'] == 'load':
         versions = contestant.load(asked['settings'])
         return {'versions': versions, 'seconds': time.perf_counter() - began}
+    if asked['do'] == 'train':
+        losses = contestant.train(asked['steps'])
+        return {'seconds': time.perf_counter() - began, 'losses': list(losses)}
     contestant.ready(asked['workload'], asked['greedy'])
     began = time.perf_counter()
     rows = contestant.run(asked['workload'], asked['seed'], asked['greedy'])
