@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +132,9 @@ def _check_agreement(size: str, losses: dict[str, list[float]]) -> None:
 
 def _entry(size: str, entry: Entry, machine: roofline.Machine) -> Entry:
     """With the tokens a second that products alone would allow."""
-    from jaxreason.core.flops import training_flops
     from training_jaxreason_worker import config_of
+
+    from jaxreason.core.flops import training_flops
 
     shape = training_work.SHAPES[size]
     flops = training_flops(config_of(shape), shape.length) / shape.length

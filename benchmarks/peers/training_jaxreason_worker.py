@@ -13,8 +13,9 @@ class Jaxreason:
     """A model, its optimiser and the compiled step."""
 
     def load(self, settings):
-        from jaxreason.cli.runtime import start_jax
+        from jaxreason.cli.runtime import keep_freed_memory, start_jax
 
+        keep_freed_memory()  # as the command does
         start_jax()
         import jax
         import jaxlib

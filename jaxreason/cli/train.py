@@ -46,9 +46,10 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     if words.config is None:
         raise ConfigError(f'train {args.kind} needs a configuration, for example configs/train/{args.kind}_nano.yaml.')
     from jaxreason.cli.interrupt import Interrupt
-    from jaxreason.cli.runtime import prepare_jax
+    from jaxreason.cli.runtime import keep_freed_memory, prepare_jax
     from jaxreason.core import config as config_files
 
+    keep_freed_memory()
     prepare_jax()
     module_name, class_name = KINDS[args.kind]
     module = importlib.import_module(module_name)

@@ -170,9 +170,48 @@ def attend(config: ModelConfig, q_bgcmh: jax.Array, k_bght: jax.Array, v_bgth: j
     Returns:
         float32 [b, g, c, m, h].
     """
-    scores = _scores(config, q_bgcmh, k_bght, frame.visible)
+    return _attend(config, q_bgcmh, k_bght, v_bgth, frame.visible)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(config: ModelConfig, q_bgcmh: jax.Array, k_bght: jax.Array, v_bgth: jax.Array, visible_bct: jax.Array) -> jax.Array:
+    return _attend_forward(config, q_bgcmh, k_bght, v_bgth, visible_bct)[0]
+
+
+def _attend_forward(config: ModelConfig, q_bgcmh, k_bght, v_bgth, visible_bct):
+    scores = _scores(config, q_bgcmh, k_bght, visible_bct)
     weights, total = _weights(scores, _peak(scores))
-    return _mix(weights, v_bgth) / _nonzero(total)
+    total = _nonzero(total)
+    out_bgcmh = _mix(weights, v_bgth) / total
+    capped = scores if config.attention_softcap is not None else None
+    return out_bgcmh, (q_bgcmh, k_bght, v_bgth, visible_bct, out_bgcmh, weights, total, capped)
+
+
+def _attend_backward(config: ModelConfig, kept, dout_bgcmh: jax.Array):
+    """Gradients of queries, keys and values.
+
+    Written out, because automatic differentiation follows the peak too, whose gradient is zero, and has the CPU backend turn
+    arrays of [queries, keys]: one pass over such an array is left besides the products.
+    """
+    q_bgcmh, k_bght, v_bgth, _, out_bgcmh, weights, total, capped = kept
+    dtype = k_bght.dtype
+    dout_bgcmh = dout_bgcmh / total
+    # What the normalisation takes off: the same for all keys of a query.
+    shift_bgcm1 = jnp.sum(dout_bgcmh * out_bgcmh, axis=-1, keepdims=True)
+    dout_bgcmh = dout_bgcmh.astype(dtype)
+    dweights = jnp.einsum('bgcmh,bgth->bgcmt', dout_bgcmh, v_bgth, preferred_element_type=jnp.float32)
+    dscores = weights * (dweights - shift_bgcm1)  # where nothing is visible weights are 0, and so is this
+    if capped is not None:
+        # Masked scores lie far outside; clipped, their slope is 0.
+        dscores = dscores * (1.0 - jnp.square(jnp.clip(capped / config.attention_softcap, -1.0, 1.0)))
+    dscores = dscores.astype(dtype)
+    dq = jnp.einsum('bgcmt,bght->bgcmh', dscores, k_bght, preferred_element_type=jnp.float32)
+    dk = jnp.einsum('bgcmh,bgcmt->bght', q_bgcmh.astype(dtype), dscores, preferred_element_type=jnp.float32)
+    dv = jnp.einsum('bgcmt,bgcmh->bgth', weights.astype(dtype), dout_bgcmh, preferred_element_type=jnp.float32)
+    return dq.astype(q_bgcmh.dtype), dk.astype(dtype), dv.astype(dtype), None
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
 
 
 def attend_cached(config: ModelConfig, q_bgcmh: jax.Array, cache: LayerCache, frame: Frame) -> jax.Array:
