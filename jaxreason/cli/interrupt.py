@@ -9,10 +9,14 @@ from typing import Any, NoReturn
 _SHOW_CURSOR = b'\x1b[?25h'
 
 
+class Terminated(KeyboardInterrupt):
+    """A stop that SIGTERM asked for: a scheduler tells by the exit code."""
+
+
 class Interrupt:
     """Turns SIGINT and SIGTERM into a request to stop, while it is entered.
 
-    From the first `check` on, `check` raises `KeyboardInterrupt` once a stop was asked for; call it where stopping loses
+    From the first `check` on, `check` raises `KeyboardInterrupt` (of which `Terminated` is a kind) once a stop was asked for; call it where stopping loses
     nothing. Before, while the model is being loaded, there is nothing to keep and the process leaves at once. It is never the
     handler that raises: where Python happens to be in a callback, as JAX has one in the garbage collector, that is swallowed.
     """
@@ -24,6 +28,7 @@ class Interrupt:
             before_leaving: called once when a first signal ends the process at once; it must return soon.
         """
         self.is_asked = False
+        self._number: int = signal.SIGINT  # which signal asked
         self._before_leaving = before_leaving
         self._is_under_way = False
         self._before: dict[int, Any] = {}
@@ -37,13 +42,16 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self.is_asked and kind is None:  # asked for after the last chance to stop
-            raise KeyboardInterrupt
+            self._stop()
 
     def check(self) -> None:
         """Raises if a stop was asked for."""
         self._is_under_way = True
         if self.is_asked:
-            raise KeyboardInterrupt
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        raise Terminated if self._number == signal.SIGTERM else KeyboardInterrupt
 
     def stop_with(self, why: str) -> None:
         """Stops for another process's sake; from any thread."""
@@ -58,8 +66,8 @@ class Interrupt:
             if not self.is_asked:
                 self.is_asked = True
                 self._before_leaving()
-            leave_at_once('interrupted', 130)
-        self.is_asked = True
+            leave_at_once('interrupted', 128 + number)
+        self.is_asked, self._number = True, number
         _write('\njaxreason: stopping at the next chunk; again to leave at once\n')
 
 

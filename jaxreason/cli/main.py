@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jaxreason.cli import together
+from jaxreason.cli.interrupt import Terminated
 from jaxreason.core.errors import ConfigError, JaxreasonError, ProcessError
 from jaxreason.core.terminal import printable
 
@@ -26,7 +27,8 @@ VERBS = {
     'weights': 'fetch, inspect or export model weights',
 }
 USER_ERROR = 2
-INTERRUPTED = 130
+INTERRUPTED = 130  # and 143, as a shell reports of programs that SIGINT and SIGTERM ended
+TERMINATED = 143
 NO_READER = 141  # what a shell reports of a program that a broken pipe ended
 
 
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Its exit code: 0 done, 2 a user's mistake, 3 another process of the run died or failed, 130 interrupted, 141 nobody
-        reads its output.
+        reads its output, 143 told to end by SIGTERM.
     """
     _open_streams()
     code = _guarded(list(sys.argv[1:] if argv is None else argv))
@@ -52,9 +54,9 @@ def _guarded(words: Sequence[str]) -> int:
     except JaxreasonError as error:
         print(f'jaxreason: error: {printable(str(error))}', file=sys.stderr)
         return together.LOST if isinstance(error, ProcessError) else USER_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print('jaxreason: interrupted', file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader of our output has left; what is still buffered must not be tried again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER

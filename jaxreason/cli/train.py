@@ -49,7 +49,6 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     from jaxreason.cli.runtime import keep_freed_memory, prepare_jax
     from jaxreason.core import config as config_files
 
-    keep_freed_memory()
     prepare_jax()
     module_name, class_name = KINDS[args.kind]
     module = importlib.import_module(module_name)
@@ -58,6 +57,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         print(config_files.dump(config), end='')
         print(printable(module.describe(config), keep='\n'))
         return 0
+    keep_freed_memory()
     out = args.out or Path('runs') / Path(words.config).stem
     with Interrupt() as interrupt:
         _train(module, config, out, args.quiet, interrupt)

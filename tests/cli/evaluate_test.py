@@ -206,7 +206,7 @@ def test_sigterm_is_like_ctrl_c(world, cache, tmp_path):
     with processes.start('evaluate', world, *SLOWLY, '--out', out, cache=cache) as process:
         processes.signal_when(process, signal.SIGTERM, lambda: processes.num_lines(out / JOURNAL) >= 3)
         process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 143
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from jaxreason.cli.interrupt import Interrupt
+from jaxreason.cli.interrupt import Interrupt, Terminated
 
 SCRIPT = """\
 import gc, sys, time
@@ -65,11 +65,12 @@ def test_the_second_signal_leaves_at_once(start):
     assert (process.returncode, out) == (130, '') and time.monotonic() - began < 2
 
 
-def test_before_anything_is_under_way_the_first_signal_leaves_at_once(start):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_before_anything_is_under_way_the_first_signal_leaves_at_once(start, number):
     process = start()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (130, '', 'jaxreason: interrupted\n')
+    assert (process.returncode, out, err) == (128 + number, '', 'jaxreason: interrupted\n')
 
 
 @pytest.mark.parametrize('words', [(), ('under way', 'checks')])
@@ -79,6 +80,15 @@ def test_no_request_is_lost_in_a_callback_of_the_garbage_collector(start, words)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == (7 if words else 130)
+
+
+def test_what_is_raised_says_which_signal_asked():
+    for number, kind in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
+        with pytest.raises(KeyboardInterrupt) as raised, Interrupt() as interrupt:
+            interrupt.check()
+            signal.raise_signal(number)
+            interrupt.check()
+        assert raised.type is kind
 
 
 def test_what_was_there_before_is_put_back():

@@ -33,7 +33,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, cache, number):
         time.sleep(0.01)
     process.send_signal(number)
     out, err = process.communicate()
-    assert process.returncode == 130 and 'interrupted' in err and 'Traceback' not in err
+    assert process.returncode == 128 + number and 'interrupted' in err and 'Traceback' not in err
     saved = max(int(path.name) for path in (tmp_path / 'run/checkpoints').iterdir())
     assert 50 <= saved < 600
     again = start(tmp_path / 'run', cache, *words)
