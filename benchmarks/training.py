@@ -4,10 +4,10 @@
     python benchmarks/training.py --quick                      # ours alone, one run
     python benchmarks/training.py --only 2.6M --peers "torch, eager" --repeats 9 --json FILE.json --markdown FILE.md
 
-Same weights to begin with, same batches, same optimiser, float32, two threads (`peers/training_work.py` has shapes and numbers);
-the losses of all contestants must agree, or the run fails. Warm-up steps, in which everybody compiles, are not counted. Runs are
+Same weights to begin with, same batches, same optimiser, float32, two threads (`peers/training_work.py` has the numbers); the
+losses of all contestants must agree, or the run fails. Warm-up steps, in which everybody compiles, are not counted. Runs are
 interleaved and a contestant that waits is stopped. The bound is the best float32 rate of matrix products of the same run over
-the FLOPs of a step (`jaxreason.core.flops`: three forward passes, attention causal): norms, softmax and optimiser are free in it.
+the FLOPs of a step (`jaxreason.core.flops`: three forward passes, attention causal): norms, softmax, optimiser are free in it.
 """
 
 import argparse

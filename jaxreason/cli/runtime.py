@@ -36,9 +36,9 @@ def prepare_jax() -> None:
 def keep_freed_memory() -> None:
     """Has the C library keep what is freed for what is asked for next; call it before anything asks for a device.
 
-    The CPU backend asks for the memory of all intermediate results anew at every call. A training step's are so large that glibc
-    maps them, and gives them back, each time: the system then clears hundreds of megabytes a step, a third of a small model's
-    time. The price is that a process keeps the most that it ever used, which in training it uses at every step.
+    The CPU backend asks for the memory of all intermediate results anew at every call. A training step's are so large that
+    glibc maps them, and gives them back, each time: the system then clears hundreds of megabytes a step, a third of a small
+    model's time. The price is that a process keeps the most that it ever used, which in training it uses at every step.
     """
     import ctypes
 

@@ -3,15 +3,17 @@
 import argparse
 import difflib
 import importlib
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxreason.cli import together
 from jaxreason.cli.words import sort_words
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.terminal import printable
 
-FLAGS = ('out',)
+FLAGS = ('out', *together.FLAGS)
 # Kind -> its module, which has `train` and `describe`, and the configuration in it.
 KINDS = {
     'sft': ('jaxreason.train.sft', 'SftConfig'),
@@ -31,6 +33,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument('--out', type=Path, metavar='DIR', help='run folder (default: runs/NAME of the configuration)')
     parser.add_argument('--dry-run', action='store_true', help='print configuration, steps, memory and FLOPs; run nothing')
     parser.add_argument('--quiet', action='store_true', help='no line for the steps')
+    together.add_flags(parser)
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
@@ -57,6 +60,11 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         print(config_files.dump(config), end='')
         print(printable(module.describe(config), keep='\n'))
         return 0
+    if (group := together.group_from(args, os.environ)) is not None:
+        raise ConfigError(
+            f'train runs as one process, and this is process {group.index} of {group.count}; start it once, with model.mesh over '
+            'the devices of its machine, or give every process --processes 1 and an --out of its own.'
+        )
     keep_freed_memory()
     out = args.out or Path('runs') / Path(words.config).stem
     with Interrupt() as interrupt:

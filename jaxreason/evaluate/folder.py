@@ -5,17 +5,15 @@
 file and a rename.
 """
 
-import fcntl
 import itertools
 import json
-import os
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxreason.core.errors import RunError
 from jaxreason.core.files import write_whole
+from jaxreason.core.lock import FolderLock
 from jaxreason.core.records import to_line
 
 
@@ -43,47 +41,16 @@ class RunFolder:
             RunError: the folder is not writable, is held by another run, or belongs to another configuration.
         """
         self.path = path
-        self._run = run
+        self._lock = FolderLock(path, run)
         try:
-            (path / 'pools').mkdir(parents=True, exist_ok=True)
-            self._lock = (path / '.lock').open('a+')
-        except OSError as error:
-            raise RunError(f'{path}: cannot write there ({error.strerror}); choose another folder with --out.') from error
-        try:
-            self._hold()
+            (path / 'pools').mkdir(exist_ok=True)
             self._claim(config)
+        except OSError as error:
+            self._lock.close()
+            raise RunError(f'{path}: cannot write there ({error.strerror}); choose another folder with --out.') from error
         except BaseException:
             self._lock.close()
             raise
-
-    def _hold(self) -> None:
-        """Takes the lock and signs it; a run of several processes then shares it. The kernel frees it with its processes."""
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._lock.truncate(0)
-            signed = f'process {os.getpid()} since {time.strftime("%Y-%m-%d %H:%M:%S %z")}'
-            self._lock.write(signed + (f'\n{self._run}\n' if self._run else '\n'))
-            self._lock.flush()
-            if self._run:
-                fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if not self._is_ours():
-                raise RunError(f'{self.path}: held by {self._owner()[0]}; wait for it, or use another --out.') from error
-        except OSError as error:
-            raise RunError(f'{self.path}: cannot be locked ({error.strerror}); choose a folder on another disk.') from error
-
-    def _is_ours(self) -> bool:
-        """Whether the lock is shared by the processes of this run, and now by this one too."""
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return self._run is not None and self._owner()[1:] == [self._run]
-
-    def _owner(self) -> list[str]:
-        """Who holds the lock, and the name of the run if it has several processes."""
-        self._lock.seek(0)
-        return self._lock.read(200).splitlines() or ['another process']
 
     @property
     def _is_begun(self) -> bool:

@@ -1,6 +1,7 @@
 """The model in a checkpoint of a training run, opened as any other weights are."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -41,10 +42,24 @@ class StepWeights(Weights):
             words: tuple[str | int, ...] = tuple(getattr(entry, 'key', getattr(entry, 'idx', '')) for entry in path)
             return make(Weight('/'.join(map(str, words)), words, values, dtype))
 
-        return jax.tree.map_with_path(leaf, unstack_layers(self._arrays()))
+        arrays = self._known.pop('arrays', None) or self._read()
+        if 'digest' not in self._known:
+            self._known['digest'] = self._hash(arrays)
+        return jax.tree.map_with_path(leaf, unstack_layers(arrays))
 
     def digest(self) -> str:
         """Computes a SHA-256 (hexadecimal) of `model.json`, the tokenizer's files and every parameter; reads all of them."""
+        if 'digest' not in self._known:
+            arrays = self._read()
+            self._known.update(digest=self._hash(arrays), arrays=arrays)
+        return self._known['digest']
+
+    @functools.cached_property
+    def _known(self) -> dict[str, Any]:
+        """`digest`, once it is known, and `arrays` from then until they are used: so they are read once for both."""
+        return {}
+
+    def _hash(self, arrays: Any) -> str:
         import jax
 
         digest = hashlib.sha256()
@@ -52,12 +67,12 @@ class StepWeights(Weights):
             if self.path / ARRAYS in path.parents:  # how a library lays arrays out in files says nothing of the model
                 continue
             digest.update(f'{path.name}\n'.encode() + path.read_bytes())
-        for place, values in jax.tree.leaves_with_path(self._arrays()):
+        for place, values in jax.tree.leaves_with_path(arrays):
             digest.update(f'{jax.tree_util.keystr(place)} {values.shape} {values.dtype}\n'.encode())
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
-    def _arrays(self) -> Any:
+    def _read(self) -> Any:
         """Stacked parameters as NumPy arrays."""
         import jax
         import orbax.checkpoint as ocp

@@ -9,7 +9,7 @@ with one dict per layer; a Python loop: made for decoding, where a scan copies t
 import dataclasses
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -84,6 +84,7 @@ def forward(
     positions_bc: jax.Array,
     cache: Cache | None = None,
     segments_bc: jax.Array | None = None,
+    remat: bool = False,
 ) -> tuple[jax.Array, Cache | None]:
     """Runs the decoder.
 
@@ -97,13 +98,14 @@ def forward(
         cache: attended to, and appended to: each row's valid tokens at its own length. The caller sees to the room.
         segments_bc: where a row holds several sequences, which one each token is of, int32; tokens attend to their own only.
             Without a cache.
+        remat: keep of each layer only its input for the backward pass, which computes the rest once more. Without a cache.
 
     Returns:
         Hidden states after the final norm, float32 [b, c, d], and the cache with the new tokens, or None.
     """
     is_token_bc = positions_bc >= 0
     x_bcd = _embed(config, params['embedding'], params.get('embedding_bits'), tokens_bc, is_token_bc)
-    assert cache is None or segments_bc is None
+    assert cache is None or (segments_bc is None and not remat)
     frames = _frames(config, positions_bc, cache, segments_bc)
     if 'packed_layers' in params:
         run, layers = _run_packed, params['packed_layers']
@@ -117,7 +119,7 @@ def forward(
         layers = params['layers']
         run = _run_unstacked if isinstance(layers, tuple | list) else _run_scanned
     past = None if cache is None else tuple(map(LayerCache, cache.prompt_k, cache.prompt_v, cache.k, cache.v))
-    x_bcd, past = run(config, layers, x_bcd, frames, past)
+    x_bcd, past = run(_block(config, remat), config, layers, x_bcd, frames, past)
     if 'packed_layers' in params:
         hidden_bcd = packed_norm(config, params['packed_final_norm'], x_bcd)
     else:
@@ -158,17 +160,22 @@ def _rows_of_bits(bits_vd: jax.Array, dtype: jnp.dtype, tokens_bc: jax.Array) ->
     return jax.lax.bitcast_convert_type(bits_bcd, dtype)
 
 
-def _run_unstacked(config: ModelConfig, layers, x_bcd, frames, past):
-    block = Block(config)
+def _block(config: ModelConfig, remat: bool) -> Callable[..., Any]:
+    """A layer as a function of its parameters, input, frame and cache."""
+    run = functools.partial(_apply, Block(config))
+    return jax.checkpoint(run) if remat else run
+
+
+def _run_unstacked(block, config: ModelConfig, layers, x_bcd, frames, past):
     past_layers = past or (None,) * config.num_layers
     grown = []
     for layer, kind, layer_cache in zip(layers, config.kind_of_layer, past_layers, strict=True):
-        x_bcd, layer_cache = _apply(block, layer, x_bcd, frames[kind], layer_cache)
+        x_bcd, layer_cache = block(layer, x_bcd, frames[kind], layer_cache)
         grown.append(layer_cache)
     return x_bcd, tuple(grown)
 
 
-def _run_packed(config: ModelConfig, layers, x_bcd, frames, past):
+def _run_packed(_, config: ModelConfig, layers, x_bcd, frames, past):
     past_layers = past or (None,) * config.num_layers
     grown = []
     for layer, kind, layer_cache in zip(layers, config.kind_of_layer, past_layers, strict=True):
@@ -177,8 +184,7 @@ def _run_packed(config: ModelConfig, layers, x_bcd, frames, past):
     return x_bcd, tuple(grown)
 
 
-def _run_scanned(config: ModelConfig, layers, x_bcd, frames, past):
-    block = Block(config)
+def _run_scanned(block, config: ModelConfig, layers, x_bcd, frames, past):
     kind_l = jnp.asarray(config.kind_of_layer, jnp.int32)
     # Layers of several kinds share one body: the frames are stacked and each step picks its own.
     stacked_frames = jax.tree.map(lambda *parts: jnp.stack(parts), *frames)
@@ -186,7 +192,7 @@ def _run_scanned(config: ModelConfig, layers, x_bcd, frames, past):
     def body(x_bcd, scanned):
         layer, kind, layer_cache = scanned
         frame = frames[0] if len(frames) == 1 else jax.tree.map(lambda part: part[kind], stacked_frames)
-        return _apply(block, layer, x_bcd, frame, layer_cache)
+        return block(layer, x_bcd, frame, layer_cache)
 
     stacked_past = None if past is None else jax.tree.map(lambda *parts: jnp.stack(parts), *past)
     x_bcd, stacked_past = jax.lax.scan(body, x_bcd, (layers, kind_l, stacked_past))

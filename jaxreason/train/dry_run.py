@@ -28,11 +28,12 @@ def describe_training(loop: LoopConfig, model: TrainedModel, config: ModelConfig
         Lines of text, each a heading and what belongs to it.
     """
     name = 'made from nothing' if model.source is None else model.source
+    again = '' if model.remat == 'none' else ', layers computed once more in the backward pass'
     per_step = loop.batch / len(rows)
     flops = sum(training_flops(config, length) for length in rows.lengths())
     unseen = 'none' if held_out is None else f'{held_out.num_examples:,} in {len(held_out):,} rows'
     lines = [
-        ('model', f'{name}: {config.num_parameters:,} parameters, layers {model.layers}, products in {model.dtype}'),
+        ('model', f'{name}: {config.num_parameters:,} parameters, layers {model.layers}, products in {model.dtype}{again}'),
         ('examples', f'{rows.num_examples:,} in {len(rows):,} rows of {rows.length:,} tokens, {rows.fill:.1%} full'),
         ('held out', unseen),
         ('steps', f'{loop.steps:,}, {loop.steps * per_step:.3g} passes over the examples'),
@@ -51,7 +52,7 @@ def describe_training(loop: LoopConfig, model: TrainedModel, config: ModelConfig
 def _memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig) -> Sequence[tuple[str, str]]:
     sizes = {name: copies * config.num_parameters * _FLOAT for name, copies in _COPIES.items()}
     tokens = loop.batch // loop.accumulate * loop.length
-    sizes['what the backward pass needs of the forward one'] = tokens * _activations(loop, config) * _FLOAT
+    sizes['what the backward pass needs of the forward one'] = tokens * _activations(loop, model, config) * _FLOAT
     sizes['logits and their gradient'] = 2 * min(tokens * config.vocab_size, max(MAX_LOGITS, config.vocab_size)) * _FLOAT
     spread = ', over all devices' if model.mesh else ''
     lines = [
@@ -60,8 +61,12 @@ def _memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig) -> Seque
     return [*lines, ('', f'{quantity(sum(sizes.values()), "B"):>9} together{spread}, roughly: compilers differ')]
 
 
-def _activations(loop: LoopConfig, config: ModelConfig) -> int:
-    """Numbers kept for each token: inputs of all products, and attention's scores, masked and as weights."""
+def _activations(loop: LoopConfig, model: TrainedModel, config: ModelConfig) -> int:
+    """Numbers kept for each token: inputs of all products, attention's scores and weights; or, of all layers but the one that
+    is being computed once more, their inputs."""
     heads = config.num_heads * config.head_width
     layer = 6 * config.width + 3 * (heads + 2 * config.num_kv_heads * config.head_width) + 4 * config.mlp_width
-    return config.num_layers * (layer + 3 * config.num_heads * loop.length) + 2 * config.width
+    layer += 3 * config.num_heads * loop.length
+    if model.remat == 'layers':
+        return layer + (config.num_layers + 2) * config.width
+    return config.num_layers * layer + 2 * config.width

@@ -15,12 +15,15 @@ from jaxreason.train.state import Objective, Sums
 MAX_LOGITS = 1 << 24
 
 
-def next_token_objective(config: ModelConfig, *, unrolled: bool, max_logits: int = MAX_LOGITS) -> Objective:
+def next_token_objective(
+    config: ModelConfig, *, unrolled: bool, remat: bool = False, max_logits: int = MAX_LOGITS
+) -> Objective:
     """Cross-entropy of the next token, in nats, over the positions that have a target.
 
     Args:
         config: the architecture.
         unrolled: run the layers one by one rather than in a scan.
+        remat: compute what lies inside a layer once more in the backward pass, rather than keep it.
         max_logits: the most that are in memory at once.
 
     Returns:
@@ -30,7 +33,7 @@ def next_token_objective(config: ModelConfig, *, unrolled: bool, max_logits: int
 
     def objective(params: Any, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, Sums]:
         params = unstack_layers(params) if unrolled else params
-        hidden_btd, _ = forward(config, params, batch['tokens'], batch['positions'], segments_bc=batch['segments'])
+        hidden_btd, _ = forward(config, params, batch['tokens'], batch['positions'], segments_bc=batch['segments'], remat=remat)
         total, correct = _over_groups(config, params, hidden_btd, batch['targets'], max_logits)
         return total, {'weight': jnp.sum(batch['targets'] >= 0).astype(jnp.float32), 'accuracy': correct}
 

@@ -40,6 +40,8 @@ class TrainedModel:
         dtype: of matrix operands.
         mesh: sizes of the axes `data` (rows, and slices of every matrix) and `model`; None for one device.
         layers: `unrolled`, one after the other, or `scanned`: compiled once for all, which takes less time for deep models.
+        remat: what the backward pass computes once more rather than keeps: `none`, or all that is inside `layers`, which is a
+            third more work and far less memory for deep models.
     """
 
     init: ModelConfig | None = None
@@ -49,6 +51,7 @@ class TrainedModel:
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     mesh: dict[str, int] | None = None
     layers: Literal['unrolled', 'scanned'] = 'unrolled'
+    remat: Literal['none', 'layers'] = 'none'
 
     def __post_init__(self):
         if (self.init is None) == (self.source is None):

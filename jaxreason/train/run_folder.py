@@ -3,17 +3,16 @@
 `config.yaml` and `environment.json` are written first; `metrics.jsonl`, `timing.jsonl` and `checkpoints/` grow beside them.
 """
 
-import fcntl
 import itertools
 import json
-import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxreason.core import yaml_text
 from jaxreason.core.errors import RunError
 from jaxreason.core.files import write_whole
+from jaxreason.core.lock import FolderLock
 from jaxreason.models.manifest import steps_of
 
 # What must be as it was when a run goes on; the rest of the environment is for the reader.
@@ -23,28 +22,25 @@ PINNED = ('data', 'held_out', 'tokenizer', 'weights', 'packages', 'device')
 class TrainingFolder:
     """A run folder that this process holds until it closes it or ends.
 
-    A folder without a checkpoint takes another configuration: whoever mistyped one mends it and runs the same command again.
+    A folder without a checkpoint takes another configuration: whoever mistyped one mends it and runs the same command again. One
+    with a checkpoint takes a higher `loop.steps`, if the learning rate is constant.
     """
 
-    def __init__(self, path: Path, config: str):
+    def __init__(self, path: Path, config: str, steps: int | None = None):
         """Opens or creates the folder.
 
         Args:
             path: the folder.
             config: the resolved configuration as text.
+            steps: what it says of `loop.steps`, where a run that has begun may be made longer.
 
         Raises:
             RunError: it is not writable, held by another process, or belongs to another configuration or to another verb.
         """
         self.path = path
+        self._lock = FolderLock(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / '.lock').open('a+')
-        except OSError as error:
-            raise RunError(f'{path}: cannot write there ({error.strerror}); choose another folder with --out.') from error
-        try:
-            self._hold()
-            self._claim(config)
+            self._claim(config, steps)
         except BaseException:
             self._lock.close()
             raise
@@ -54,21 +50,7 @@ class TrainingFolder:
         """Whether there is a checkpoint, whole or not."""
         return bool(steps_of(self.path, lambda _: None))
 
-    def _hold(self) -> None:
-        """Takes the lock and signs it; the kernel frees it with the process."""
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.seek(0)
-            owner = self._lock.read(200).strip() or 'another process'
-            raise RunError(f'{self.path}: held by {owner}; wait for it, or use another --out.') from error
-        except OSError as error:
-            raise RunError(f'{self.path}: cannot be locked ({error.strerror}); choose a folder on another disk.') from error
-        self._lock.truncate(0)
-        self._lock.write(f'process {os.getpid()} since {time.strftime("%Y-%m-%d %H:%M:%S %z")}\n')
-        self._lock.flush()
-
-    def _claim(self, config: str) -> None:
+    def _claim(self, config: str, steps: int | None) -> None:
         foreign = next((name for name in ('pools', 'records.jsonl', 'config.json') if (self.path / name).exists()), None)
         if foreign is not None:
             raise RunError(f'{self.path}: holds {foreign}, it is not the folder of a training run; use another --out.')
@@ -76,11 +58,36 @@ class TrainingFolder:
             write_whole(self.path / 'config.yaml', config)
             return
         before = self._read('config.yaml')
+        if before != config and steps is not None and self._is_made_longer(config, steps):
+            write_whole(self.path / 'config.yaml', config)
+            return
         for was, now in itertools.zip_longest(before.splitlines(), config.splitlines(), fillvalue=''):
             if was != now:
                 raise RunError(
                     f'{self.path}: made by another configuration ("{was.strip()}", now "{now.strip()}"); use another --out.'
                 )
+
+    def _is_made_longer(self, config: str, steps: int) -> bool:
+        """Whether all that differs is that there are more steps, and the steps before are those that a longer run takes.
+
+        Raises:
+            RunError: the steps before would have had other learning rates.
+        """
+        tree, _ = yaml_text.read(self.path / 'config.yaml')
+        loop, optimiser = tree.get('loop'), tree.get('optimiser')
+        if not isinstance(loop, dict) or not isinstance(optimiser, dict) or not isinstance(loop.get('steps'), int):
+            return False
+        before, loop['steps'] = loop['steps'], steps
+        if yaml_text.write(tree) != config or steps < before:
+            return False
+        schedule, warmup = optimiser.get('schedule'), optimiser.get('warmup_steps')
+        if schedule != 'constant' or not isinstance(warmup, int) or warmup > before:
+            why = f'schedule {schedule}' if schedule != 'constant' else f'a warm-up of {warmup} steps'
+            raise RunError(
+                f'{self.path}: loop.steps was {before} and is {steps}; with {why} a longer run has other learning rates '
+                'from the start (only schedule constant can be made longer): use another --out, perhaps with this run as model.source.'
+            )
+        return True
 
     def check_environment(self, environment: Mapping[str, Any]) -> None:
         """Writes `environment.json`, or compares what must not change with the one that is there.

@@ -97,7 +97,7 @@ def train(
     Raises:
         JaxreasonError: configuration, weights, data or folder cannot be used, or training diverged.
     """
-    with TrainingFolder(out, config_files.dump(config)) as folder:
+    with TrainingFolder(out, config_files.dump(config), config.loop.steps) as folder:
         policy = open_policy(config.model)
         rows, held_out = load_rows(config, policy, say)
         folder.check_environment(_environment(config, policy, rows, held_out))
@@ -149,7 +149,8 @@ def _parts(
     checkpoints: Checkpoints,
     metrics: Metrics,
 ) -> Parts:
-    objective = next_token_objective(policy.config, unrolled=config.model.layers == 'unrolled')
+    model = config.model
+    objective = next_token_objective(policy.config, unrolled=model.layers == 'unrolled', remat=model.remat == 'layers')
     optimiser = make_optimiser(config.optimiser, config.loop.steps)
     schedule = rate_schedule(config.optimiser, config.loop.steps)
     where = jax.local_devices()[0] if mesh is None else NamedSharding(mesh, PartitionSpec('data'))

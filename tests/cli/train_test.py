@@ -64,6 +64,15 @@ def test_what_cannot_be_run_is_refused_in_one_line(refused, words, message):
     assert message in refused('train', *words)
 
 
+def test_several_processes_are_refused_and_one_is_not(command, refused, tmp_path, monkeypatch):
+    several = ('--processes', '2', '--process-id', '1', '--coordinator', 'localhost:1234')
+    assert 'one process, and this is process 1 of 2; start it once' in refused('train', 'sft', TINY, *several)
+    monkeypatch.setenv('JAX_NUM_PROCESSES', '2')
+    assert '--process-id and --coordinator: --process-id is missing' in refused('train', 'sft', TINY)
+    monkeypatch.setattr('jaxreason.train.sft.train', lambda config, out, *_: out.mkdir())
+    assert command('train', 'sft', TINY, '--processes', '1', '--out', tmp_path / 'run')[0] == 0 and (tmp_path / 'run').is_dir()
+
+
 def test_the_line_of_a_step():
     progress = Progress(1200, 4000, 1.25, 15_300.0, 3723.4, {'loss': 1.5})
     assert line_of(progress) == 'step 1,200 of 4,000, loss 1.2500, held-out loss 1.5000, 15.3 ktokens/s, 1:02:03 left'

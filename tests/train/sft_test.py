@@ -19,6 +19,7 @@ from jaxreason.data.examples import ExampleSpec, load_examples, read_worked
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.mesh import make_mesh, use_mesh
+from jaxreason.models.folder import open_weights
 from jaxreason.models.heads import lm_logits
 from jaxreason.models.sharding import TRAINING, parameter_shardings
 from jaxreason.models.transformer import forward
@@ -69,6 +70,27 @@ def test_it_goes_on_bit_by_bit(trained, tmp_path):
     assert said[1:] == [f'{tmp_path / "run"}: finished at step 60; there is nothing left to do']
 
 
+def test_a_run_with_a_constant_rate_is_made_longer(tmp_path):
+    words = ['optimiser.schedule=constant', 'optimiser.warmup_steps=2', 'loop.steps=4', 'data.held_out=0']
+    train(config_files.load(SftConfig, TINY, words), tmp_path / 'run')
+    longer = [*words, 'loop.steps=6']
+    said = []
+    train(config_files.load(SftConfig, TINY, longer), tmp_path / 'run', say=said.append)
+    assert said == [f'{tmp_path / "run"}: goes on from step 4 of 6']
+    train(config_files.load(SftConfig, TINY, longer), tmp_path / 'at once')
+    assert (tmp_path / 'run/metrics.jsonl').read_bytes() == (tmp_path / 'at once/metrics.jsonl').read_bytes()
+    assert (tmp_path / 'run/config.yaml').read_bytes() == (tmp_path / 'at once/config.yaml').read_bytes()
+    assert jr.load(tmp_path / 'run').digest == jr.load(tmp_path / 'at once').digest
+    for refused in (['loop.steps=5'], ['loop.steps=9', 'seed=1']):
+        with pytest.raises(RunError, match='made by another configuration'):
+            train(config_files.load(SftConfig, TINY, [*words, *refused]), tmp_path / 'run')
+
+
+def test_a_run_whose_rate_falls_is_not_made_longer(trained):
+    with pytest.raises(RunError, match='loop.steps was 60 and is 80; with schedule cosine a longer run has other learning'):
+        train(config_files.load(SftConfig, TINY, ['loop.steps=80']), trained)
+
+
 def test_a_run_is_a_model(trained):
     newest, named, older = (jr.load(trained / part) for part in ('', 'checkpoints/60', 'checkpoints/40'))
     assert newest.digest == named.digest != older.digest
@@ -77,6 +99,15 @@ def test_a_run_is_a_model(trained):
     assert jr.load(trained, dtype='bfloat16').params['embedding'].dtype == jnp.bfloat16
     mesh = {'data': 4, 'model': 2}
     np.testing.assert_allclose(jr.load(trained, mesh=mesh).logits([[1, 3, 4]] * 4)[:1], newest.logits([[1, 3, 4]]), atol=1e-5)
+
+
+@pytest.mark.parametrize('names', [('digest', 'parameters'), ('parameters', 'digest')])
+def test_the_arrays_of_a_run_are_read_once(trained, monkeypatch, names):
+    weights, reads = open_weights(trained), []
+    read = type(weights)._read
+    monkeypatch.setattr(type(weights), '_read', lambda self: reads.append(1) or read(self))
+    found = {name: getattr(weights, name)() for name in names}
+    assert len(reads) == 1 and found['digest'] == jr.load(trained).digest and 'arrays' not in weights._known
 
 
 def test_a_run_without_a_whole_checkpoint_is_no_model(tmp_path):
@@ -152,7 +183,11 @@ def test_the_loss_is_that_of_optax_over_solution_tokens():
     assert sums['weight'] == is_target.sum() and 0 < is_target.mean() < 0.7
 
 
-@pytest.mark.parametrize('change', [{'unrolled': True}, {'max_logits': 400}], ids=['unrolled', 'in groups'])
+@pytest.mark.parametrize(
+    'change',
+    [{'unrolled': True}, {'max_logits': 400}, {'remat': True}, {'remat': True, 'unrolled': True}],
+    ids=['unrolled', 'in groups', 'remat', 'remat unrolled'],
+)
 def test_layout_and_groups_change_nothing(change):
     params, batch = world.parameters(world.TINY), batch_of()
     expected = jax.jit(jax.value_and_grad(next_token_objective(world.TINY, unrolled=False), has_aux=True))(params, batch)
@@ -160,6 +195,19 @@ def test_layout_and_groups_change_nothing(change):
         params, batch
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), found, expected)
+
+
+def test_remat_keeps_less():
+    """By the compiler's own count."""
+    config, batch = dataclasses.replace(world.TINY, num_layers=8, windows=()), batch_of(16, 64)
+    params = world.parameters(config)
+
+    def kept(remat):
+        objective = next_token_objective(config, unrolled=False, remat=remat)
+        compiled = jax.jit(jax.grad(objective, has_aux=True)).lower(params, batch).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert kept(True) < 0.5 * kept(False)
 
 
 def a_step(mesh=None, accumulate=1):
@@ -263,6 +311,13 @@ def test_generated_examples_are_not_those_of_a_test():
 def test_a_dry_run_says_what_it_would_do():
     text = describe(config_files.load(SftConfig, TINY))
     assert '27,552 parameters' in text and '60, 3.58 passes' in text and 'FLOPs for the whole run' in text
+    again = describe(config_files.load(SftConfig, TINY, ['model.remat=layers']))
+    assert 'layers computed once more in the backward pass' in again
+
+    def kept(said):
+        return next(line for line in said.splitlines() if 'backward pass needs' in line)
+
+    assert '5.6 MB' in kept(text) and '3 MB' in kept(again), (kept(text), kept(again))
 
 
 @pytest.mark.parametrize(
