@@ -1,8 +1,8 @@
 """The training that every contestant does: shapes, weights to begin with, batches, optimiser. NumPy only.
 
-Every row is one example of its whole length, so that a peer needs no mask to keep packed examples apart, and may use its fastest
-causal attention; ours runs the program of packed rows all the same. All contestants begin with the same weights and see the same
-batches in the same order: the losses of a run must agree.
+Every row is one example of its whole length, so that a peer needs no mask to keep packed examples apart, and may use its
+fastest causal attention; ours runs the program of packed rows all the same. All contestants begin with the same weights and see
+the same batches in the same order: the losses of a run must agree.
 """
 
 import dataclasses

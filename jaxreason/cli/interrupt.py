@@ -16,9 +16,10 @@ class Terminated(KeyboardInterrupt):
 class Interrupt:
     """Turns SIGINT and SIGTERM into a request to stop, while it is entered.
 
-    From the first `check` on, `check` raises `KeyboardInterrupt` (or `Terminated`, which is one) once a stop was asked for; call
-    it where stopping loses nothing. Before, while the model is being loaded, there is nothing to keep and the process leaves at once. It is never the
-    handler that raises: where Python happens to be in a callback, as JAX has one in the garbage collector, that is swallowed.
+    From the first `check` on, `check` raises `KeyboardInterrupt` (for SIGTERM `Terminated`) once a stop was asked for; call it
+    where stopping loses nothing. Before, while the model is being loaded, there is nothing to keep and the process leaves at
+    once. It is never the handler that raises: where Python happens to be in a callback, as JAX has one in the garbage
+    collector, that is swallowed.
     """
 
     def __init__(self, before_leaving: Callable[[], None] = lambda: None):

@@ -62,8 +62,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         return 0
     if (group := together.group_from(args, os.environ)) is not None:
         raise ConfigError(
-            f'train runs as one process, and this is process {group.index} of {group.count}; start it once, with model.mesh over '
-            'the devices of its machine, or give every process --processes 1 and an --out of its own.'
+            f'train runs as one process, and this is process {group.index} of {group.count}; start it once, with model.mesh '
+            'over the devices of its machine, or give every process --processes 1 and an --out of its own.'
         )
     keep_freed_memory()
     out = args.out or Path('runs') / Path(words.config).stem

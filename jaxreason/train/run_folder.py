@@ -22,8 +22,8 @@ PINNED = ('data', 'held_out', 'tokenizer', 'weights', 'packages', 'device')
 class TrainingFolder:
     """A run folder that this process holds until it closes it or ends.
 
-    A folder without a checkpoint takes another configuration: whoever mistyped one mends it and runs the same command again. One
-    with a checkpoint takes a higher `loop.steps`, if the learning rate is constant.
+    A folder without a checkpoint takes another configuration: whoever mistyped one mends it and runs the same command again.
+    One with a checkpoint takes a higher `loop.steps`, if the learning rate is constant.
     """
 
     def __init__(self, path: Path, config: str, steps: int | None = None):
@@ -85,7 +85,7 @@ class TrainingFolder:
             why = f'schedule {schedule}' if schedule != 'constant' else f'a warm-up of {warmup} steps'
             raise RunError(
                 f'{self.path}: loop.steps was {before} and is {steps}; with {why} a longer run has other learning rates '
-                'from the start (only schedule constant can be made longer): use another --out, perhaps with this run as model.source.'
+                'from the start (only schedule constant can be made longer): use another --out, with this run as model.source.'
             )
         return True
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.models.attention import Frame, LayerCache, attend, attend_cached
+from jaxreason.models.layers import soft_cap
 
 CONFIG = ModelConfig(
     vocab_size=8,
@@ -69,6 +72,29 @@ def test_without_a_prompt_part_only_own_keys_count(arrays):
     np.testing.assert_allclose(result, direct, atol=1e-5)
     expected = by_hand(arrays['q'][5, 1, :, 0], arrays['k'][5, 1].T, arrays['v'][5, 1], arrays['visible'][5])
     np.testing.assert_allclose(direct[5, 1, :, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('cap', [None, 2.0])
+def test_the_gradient_is_that_of_the_formula(arrays, cap):
+    """What is written out, against automatic differentiation of a softmax without a peak."""
+    config = dataclasses.replace(CONFIG, attention_softcap=cap)
+    q, k, v = (jnp.asarray(arrays[name]) for name in ('q', 'k', 'v'))
+    visible = jnp.asarray(arrays['visible'])
+    mixed = jnp.asarray(np.random.default_rng(1).normal(size=q.shape), jnp.float32)
+
+    def formula(q, k, v):
+        scores = soft_cap(jnp.einsum('bgcmh,bght->bgcmt', q, k), cap)
+        weights = jnp.where(visible[:, None, :, None, :], jnp.exp(scores), 0.0)
+        total = jnp.sum(weights, axis=-1, keepdims=True)
+        return jnp.einsum('bgcmt,bgth->bgcmh', weights, v) / jnp.where(total == 0, 1.0, total)
+
+    def gradients(function):
+        return jax.jit(jax.grad(lambda *inputs: jnp.sum(mixed * function(*inputs)), (0, 1, 2)))(q, k, v)
+
+    found = gradients(lambda q, k, v: attend(config, q, k, v, Frame(*ANGLES, visible)))
+    for own, expected in zip(found, gradients(formula), strict=True):
+        np.testing.assert_allclose(own, expected, atol=1e-5, rtol=1e-4)
+        assert np.abs(expected).max() > 0.1
 
 
 def test_huge_scores_do_not_overflow(arrays):

@@ -79,6 +79,26 @@ def test_products_accumulate_in_float32():
     assert result.item() == 4097
 
 
+@pytest.mark.parametrize(
+    ('x', 'w', 'axes', 'last'),
+    [((2, 3, 8), (8, 4, 5), 1, False), ((2, 3, 4, 5), (4, 5, 8), 2, False), ((2, 3, 8), (24, 8), 1, True)],
+    ids=['heads', 'from heads', 'logits'],
+)
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_the_gradient_of_a_product_is_that_of_einsum(x, w, axes, last, dtype):
+    random = np.random.default_rng(0)
+    x, w = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in (x, w))
+    config = dataclasses.replace(CONFIG, matmul_dtype=dtype)
+    dimensions = (tuple(range(x.ndim - axes, x.ndim)), tuple(range(w.ndim - axes, w.ndim) if last else range(axes)))
+    expected, back = jax.vjp(lambda x, w: jnp.tensordot(x, w, dimensions, precision='highest'), x, w)
+    y, own_back = jax.vjp(lambda x, w: product(x, w, axes, config, last), x, w)
+    dy = jnp.asarray(random.normal(size=y.shape), jnp.float32)
+    tolerance = 1e-5 if dtype == 'float32' else 0.1  # operands of eight bits, some twenty terms
+    for own, exact in zip((y, *own_back(dy)), (expected, *back(dy)), strict=True):
+        assert own.dtype == jnp.float32
+        np.testing.assert_allclose(own, exact, atol=tolerance)
+
+
 def test_soft_cap_bounds_and_keeps_small_values():
     capped = soft_cap(jnp.array([0.1, -1000.0]), 30.0)
     np.testing.assert_allclose(capped, [0.1, -30.0], rtol=1e-4)

@@ -19,6 +19,7 @@ from jaxreason.data.examples import ExampleSpec, load_examples, read_worked
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.mesh import make_mesh, use_mesh
+from jaxreason.models.fetch import resolve
 from jaxreason.models.folder import open_weights
 from jaxreason.models.heads import lm_logits
 from jaxreason.models.sharding import TRAINING, parameter_shardings
@@ -339,3 +340,45 @@ def test_impossible_configurations_are_refused(override, message):
 def test_a_run_folder_of_another_configuration_is_refused(trained):
     with pytest.raises(RunError, match='made by another configuration'):
         train(config_files.load(SftConfig, TINY, ['seed=1']), trained)
+
+
+@pytest.mark.slow
+def test_a_real_model_is_fine_tuned(tmp_path):
+    """SmolLM2 takes two steps on worked solutions, at once and with a stop between, and still speaks."""
+    try:
+        resolve('smollm2-135m')
+    except WeightsError as error:
+        pytest.skip(str(error))
+    rows = [
+        {
+            'question': f'Tom has {n} apples and buys {n + 2} more. How many does he have?',
+            'solution': f'{n} + {n + 2} = {2 * n + 2}',
+        }
+        for n in range(3, 9)
+    ]
+    path = tmp_path / 'worked.jsonl'
+    path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    asked = {
+        'model': {'source': 'smollm2-135m', 'layers': 'scanned', 'remat': 'layers'},
+        'data': {'source': str(path), 'held_out': 1},
+        'optimiser': {'learning_rate': 1e-5, 'warmup_steps': 0},
+        'loop': {'steps': 2, 'batch': 1, 'length': 128, 'keep': 1},
+    }
+    config = config_files.build(SftConfig, asked)
+    train(config, tmp_path / 'whole')
+
+    def stop(progress):
+        if progress.step == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / 'stopped', stop)
+    train(config, tmp_path / 'stopped')
+    assert (tmp_path / 'stopped/metrics.jsonl').read_bytes() == (tmp_path / 'whole/metrics.jsonl').read_bytes()
+    before, after = jr.load('smollm2-135m', dtype='float32'), jr.load(tmp_path / 'whole')
+    assert after.digest == jr.load(tmp_path / 'stopped').digest != before.digest
+    ids = before.need_tokenizer().encode('Tom has 3 apples and buys 5 more.')
+    change = np.abs(after.logits([ids]) - before.logits([ids])).max()
+    assert 1e-4 < change < 5.0, change
+    answers = jr.Greedy().solve([rows[0]['question']], jr.Sampler(after, max_tokens=16), None, seed=0)
+    assert answers[0].candidates[0].text.strip()
