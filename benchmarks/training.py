@@ -36,15 +36,22 @@ FOLDER = Path(__file__).parents[1] / 'build' / 'peers'
 
 def main() -> None:
     args = _arguments()
-    before = roofline.measure()
-    raced = {size: _race(size, args) for size in args.only}
-    machine = before.best_of(roofline.measure())
-    found = {size: [_entry(size, entry, machine) for entry in entries] for size, entries in raced.items()}
-    entries = [entry for group in found.values() for entry in group]
-    rate = machine.flop_rate('float32') / 1e9
-    print(f'{results.text_table(entries)}\n   float32 products {rate:,.0f} GFLOP/s')
+    measured, entries = [roofline.measure()], []
+    for size in args.only:
+        raced = _race(size, args)
+        # A shared host is faster in one minute than in another: the bound is measured before and after.
+        measured.append(measured[-1] if args.quick else roofline.measure())
+        machine = measured[-2].best_of(measured[-1])
+        found = [_entry(size, entry, machine) for entry in raced]
+        rate = machine.flop_rate('float32') / 1e9
+        print(f'{results.text_table(found)}\n   float32 products {rate:,.0f} GFLOP/s', flush=True)
+        entries += found
     if args.json:
-        content = {'date': results.today(), 'machine': results.machine_facts(), 'rates': dataclasses.asdict(machine)}
+        content = {
+            'date': results.today(),
+            'machine': results.machine_facts(),
+            'rates': list(map(dataclasses.asdict, measured)),
+        }
         args.json.write_text(json.dumps({**content, 'entries': [e.summary() for e in entries]}, indent=1) + '\n', 'utf-8')
     if args.markdown:
         abouts = {size: f'{training_work.SHAPES[size].rows} rows of {training_work.SHAPES[size].length}' for size in args.only}

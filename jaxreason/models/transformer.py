@@ -175,7 +175,8 @@ def _run_unstacked(block, config: ModelConfig, layers, x_bcd, frames, past):
     return x_bcd, tuple(grown)
 
 
-def _run_packed(_, config: ModelConfig, layers, x_bcd, frames, past):
+def _run_packed(block, config: ModelConfig, layers, x_bcd, frames, past):
+    del block  # kernels have their own
     past_layers = past or (None,) * config.num_layers
     grown = []
     for layer, kind, layer_cache in zip(layers, config.kind_of_layer, past_layers, strict=True):
