@@ -11,6 +11,7 @@ Shape suffixes, everywhere in `models`: `b` rows, `t` tokens of a row, `c` new t
 
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,37 +34,51 @@ def product(x: jax.Array, w: jax.Array, axes: int, config: ModelConfig, last: bo
     Returns:
         float32, the remaining dimensions of `x`, then those of `w`.
     """
-    return _product(x.astype(config.matmul_dtype), w.astype(config.matmul_dtype), axes, last)
+    return _product(x, w, axes, last, _Dtypes(jnp.dtype(config.matmul_dtype), x.dtype, w.dtype))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _product(x: jax.Array, w: jax.Array, axes: int, last: bool) -> jax.Array:
+class _Dtypes(NamedTuple):
+    """Of operands, and of what comes in: gradients go back in it, not rounded to the operands' on the way."""
+
+    operands: jnp.dtype
+    x: jnp.dtype
+    w: jnp.dtype
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _product(x: jax.Array, w: jax.Array, axes: int, last: bool, dtypes: _Dtypes) -> jax.Array:
+    return _product_forward(x, w, axes, last, dtypes)[0]
+
+
+def _product_forward(
+    x: jax.Array, w: jax.Array, axes: int, last: bool, dtypes: _Dtypes
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     inputs, _ = _dimensions(w, axes, last)
+    x, w = x.astype(dtypes.operands), w.astype(dtypes.operands)
+    own = tuple(range(x.ndim - axes, x.ndim))
     if math.prod(x.shape[:-axes]) == 1 and x.dtype == jnp.bfloat16:
         # A CPU multiplies one bfloat16 row nine times slower than two.
-        return _contract(jnp.concatenate([x, x], axis=0), w, tuple(range(x.ndim - axes, x.ndim)), inputs)[:1]
-    return _contract(x, w, tuple(range(x.ndim - axes, x.ndim)), inputs)
+        return _contract(jnp.concatenate([x, x], axis=0), w, own, inputs)[:1], (x, w)
+    return _contract(x, w, own, inputs), (x, w)
 
 
-def _product_forward(x: jax.Array, w: jax.Array, axes: int, last: bool) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _product(x, w, axes, last), (x, w)
-
-
-def _product_backward(axes: int, last: bool, kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _product_backward(
+    axes: int, last: bool, dtypes: _Dtypes, kept: tuple[jax.Array, jax.Array], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Both gradients as products that take their operands as they lie.
 
     Automatic differentiation asks for the weights' gradient the other way round, for which the CPU backend first turns `dy`: a
-    third of a training step went into such copies.
+    sixth of a training step went into such copies.
     """
     x, w = kept
-    dy = dy.astype(x.dtype)
+    dy = dy.astype(dtypes.operands)
     _, outputs = _dimensions(w, axes, last)
     rows = tuple(range(x.ndim - axes))
     dx = _contract(dy, w, tuple(range(len(rows), dy.ndim)), outputs)
     dw = _contract(x, dy, rows, rows)
     if last:
         dw = jnp.moveaxis(dw, range(axes), range(-axes, 0))
-    return dx.astype(x.dtype), dw.astype(w.dtype)
+    return dx.astype(dtypes.x), dw.astype(dtypes.w)
 
 
 _product.defvjp(_product_forward, _product_backward)
