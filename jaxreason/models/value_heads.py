@@ -51,9 +51,9 @@ def init_head(kind: HeadKind, config: ModelConfig, key: jax.Array, hidden: int |
     d, first, second, third = config.width, *jax.random.split(key, 3)
     if kind == 'action_value':
         width = hidden or HIDDEN
-        penalty = {'hidden': _linear(first, 2 * d, width), 'out': _linear(second, width, 1, 0.01)}
+        penalty = {'hidden': _linear(first, 3 * d, width), 'out': _linear(second, width, 1, 0.01)}
         # softplus(-4) = 0.018 a token: a long right solution starts with a small penalty, not with certain ruin.
-        penalty['out']['bias'] = penalty['out']['bias'] - 4.0
+        penalty['out']['bias'] = penalty['out']['bias'] - 2.0
         return {'penalty': penalty, 'value': {'out': _linear(third, d, 1, 0.01)}}
     outputs = 2 if kind == 'two_class' else 1
     if hidden is None:
@@ -101,7 +101,9 @@ def penalties(head: Head, before_btd: jax.Array, embedded_btd: jax.Array) -> jax
         before_btd: the hidden state before each token, which predicted it.
         embedded_btd: the embedding of each token.
     """
-    inputs = jnp.concatenate([before_btd.astype(jnp.float32), embedded_btd.astype(jnp.float32)], axis=-1)
+    before_btd, embedded_btd = before_btd.astype(jnp.float32), embedded_btd.astype(jnp.float32)
+    # The product is there since how likely the token was is a sum of it, which a layer of few units could not form.
+    inputs = jnp.concatenate([before_btd, embedded_btd, before_btd * embedded_btd], axis=-1)
     return -jax.nn.softplus(_layers(head['penalty'], inputs)[..., 0])
 
 

@@ -11,9 +11,9 @@ References:
 import abc
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
@@ -23,17 +23,18 @@ from jaxreason.core.errors import ConfigError
 from jaxreason.core.keys import fold
 from jaxreason.core.labels import LabelledSolution
 from jaxreason.core.model_spec import ModelSpec
-from jaxreason.core.verifier_spec import SPEC_FILE, Unscored, VerifierSpec
+from jaxreason.core.verifier_spec import SPEC_FILE, VerifierSpec
 from jaxreason.data.batches import Rows, pack
 from jaxreason.data.label_examples import LabelSpec, load_labels, set_examples
 from jaxreason.data.verifier_layout import Typesetter, token_id
 from jaxreason.models.manifest import HEAD
 from jaxreason.models.value_heads import init_head
 from jaxreason.train.dry_run import describe_training
+from jaxreason.train.held_out import HeldOut, write_held_out
 from jaxreason.train.loop import LoopConfig, Progress
 from jaxreason.train.optimiser import OptimiserConfig, Rates
 from jaxreason.train.policy import Beginning, open_policy
-from jaxreason.train.run import Task, TrainConfig, run_training
+from jaxreason.train.run import Place, Task, TrainConfig, held_out_batches, run_training
 from jaxreason.train.step_scores import log_odds_of, step_score_objective
 
 
@@ -133,46 +134,60 @@ def describe(config: RewardConfig) -> str:
     """Says what a run would do; reads labels and headers of weights, compiles nothing. Errors as of `train`."""
     notes: list[str] = []
     policy = open_policy(config.model)
-    rows, held_out, _ = _load_rows(config, policy, notes.append)
-    return '\n'.join([*notes, describe_training(config.loop, config.model, policy.config, rows, held_out)])
+    loaded = _load(config, policy, notes.append)
+    held_out = None if loaded.held_out is None else loaded.held_out.rows
+    return '\n'.join([*notes, describe_training(config.loop, config.model, policy.config, loaded.train, held_out)])
 
 
-def _prepare(config: RewardConfig, out: Path, say: Callable[[str], None]) -> Task:
-    policy = open_policy(config.model)
-    rows, held_out, lost = _load_rows(config, policy, say)
-    labels = tuple(token_id(policy.tokenizer, text, 'label') for text in config.verifier.labels)
-    is_frozen, unrolled = config.trunk == 'frozen', config.model.layers == 'unrolled'
-    odds = log_odds_of(policy.config, config.verifier.head, unrolled=unrolled, labels=labels, is_frozen=is_frozen)
-    spec = dataclasses.replace(config.verifier, model=ModelSpec(dtype=config.model.dtype))
-    return Task(
-        policy=policy,
-        parameters=lambda mesh: _parameters(config, policy, mesh),
-        objective=step_score_objective(odds, 0.0 if is_frozen else config.dropout),
-        rows=rows,
-        held_out=held_out,
-        files={**policy.files, SPEC_FILE: config_files.dump(spec)},
-        environment={'unscored': {reason.value: count for reason, count in sorted(lost.items())}},
-        rates=_rates(config),
-    )
+class _Loaded(NamedTuple):
+    train: Rows
+    held_out: HeldOut | None
+    lost: Mapping[str, int]  # solutions that are in neither, by reason
 
 
-def _load_rows(
-    config: RewardConfig, policy: Beginning, say: Callable[[str], None]
-) -> tuple[Rows, Rows | None, Counter[Unscored]]:
+def _load(config: RewardConfig, policy: Beginning, say: Callable[[str], None]) -> _Loaded:
+    """Labels as packed rows; says what was left out."""
     config.check_length(policy)
     typesetter = Typesetter(config.verifier.layout, config.verifier.boundary, policy.tokenizer)
-    packed: list[Rows | None] = []
-    lost = Counter[Unscored]()
+    parts: list[HeldOut] = []
+    lost = Counter[str]()
     for name, solutions in zip(('', 'held-out '), load_labels(config.labels), strict=True):
         targets = [config.targets(solution) for solution in solutions]
         examples, unwritten = set_examples(solutions, targets, typesetter, config.loop.length)
         for reason, count in sorted(unwritten.items()):
             say(f'{count:,} of {len(solutions):,} {name}solutions are left out: {reason.value}')
-        lost += unwritten
-        packed.append(pack(examples, config.loop.length)[0] if solutions else None)
-    train_rows, held_out = packed
-    assert train_rows is not None
-    return train_rows, held_out, lost
+            lost[reason.value] += count
+        if solutions:
+            parts.append(HeldOut(examples, pack(examples, config.loop.length)[0]))
+    return _Loaded(parts[0].rows, parts[1] if len(parts) > 1 else None, dict(lost))
+
+
+def _prepare(config: RewardConfig, out: Path, say: Callable[[str], None]) -> Task:
+    policy = open_policy(config.model)
+    loaded = _load(config, policy, say)
+    labels = tuple(token_id(policy.tokenizer, text, 'label') for text in config.verifier.labels)
+    is_frozen, unrolled = config.trunk == 'frozen', config.model.layers == 'unrolled'
+    odds = log_odds_of(policy.config, config.verifier.head, unrolled=unrolled, labels=labels, is_frozen=is_frozen)
+    spec = dataclasses.replace(config.verifier, model=ModelSpec(dtype=config.model.dtype))
+
+    def finish(params: Any, place: Place) -> None:
+        if loaded.held_out is not None:
+            batches = held_out_batches(config, loaded.held_out.rows)
+            judged = loaded.held_out.judge(
+                jax.jit(lambda params, batch: odds(params, batch, None)), params, map(place, batches)
+            )
+            write_held_out(out, judged, loaded.lost, say)
+
+    return Task(
+        policy=policy,
+        parameters=lambda mesh: _parameters(config, policy, mesh),
+        objective=step_score_objective(odds, 0.0 if is_frozen else config.dropout),
+        rows=loaded.train,
+        held_out=None if loaded.held_out is None else loaded.held_out.rows,
+        files={**policy.files, SPEC_FILE: config_files.dump(spec)},
+        rates=_rates(config),
+        finish=finish,
+    )
 
 
 def _parameters(config: RewardConfig, policy: Beginning, mesh: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -29,19 +28,9 @@ from jaxreason.train.sft import SftConfig, describe, train
 from jaxreason.train.state import TrainState, make_step
 from tests.evaluate.tiny_world import write_model
 from tests.train import world
+from tests.train.conftest import TINY
 
-ROOT = Path(__file__).resolve().parents[2]
-TINY = ROOT / 'configs/train/sft_nano_tiny.yaml'
 RAW = PromptSpec(template='raw', step_delimiter='\n')
-
-
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory):
-    out = tmp_path_factory.mktemp('runs') / 'sft'
-    said = []
-    train(config_files.load(SftConfig, TINY), out, say=said.append)
-    assert not said
-    return out
 
 
 def test_the_tiny_configuration_learns(trained):
