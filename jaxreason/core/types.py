@@ -7,8 +7,11 @@ answer. Text that a model wrote is data here: it is never evaluated, never a pat
 import dataclasses
 import enum
 from collections.abc import Mapping
+from typing import Literal
 
 from jaxreason.core.cost import Cost
+
+AnswerFormat = Literal['boxed', 'hash', 'plain', 'last_line']  # how a solution is asked to end; see `data.prompts`
 
 
 class Verdict(enum.StrEnum):
@@ -69,6 +72,7 @@ class Row:
     Attributes:
         handle: names the row to the sampler that made it.
         question: the question that it answers.
+        answer_format: how the policy was asked to end a solution; says where its answer is found.
         sample: index among the copies of its `Start`; addresses its draws.
         tokens: generated token ids, the completing end or stop token included.
         text: what the tokens say, without end token and without anything after a stop string.
@@ -84,6 +88,7 @@ class Row:
 
     handle: int
     question: Question
+    answer_format: AnswerFormat = 'boxed'
     sample: int
     tokens: tuple[int, ...] = ()
     text: str = ''

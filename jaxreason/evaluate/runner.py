@@ -217,7 +217,7 @@ def _run(
     with Grader(num_workers=config.grading_workers) as grader:
         for index, result in drive(tasks, session, verifiers, on_tick=tell):
             unit = mine[index]
-            verdicts = grader.grade_many([(unit.problem.answer, c.text) for c in result.candidates], on_tick=tell)
+            verdicts = grader.grade_answers([(unit.problem.answer, c.answer) for c in result.candidates], on_tick=tell)
             strategy = config.strategies[unit.label] if unit.label is not None else None
             pool = pool_of(unit, result, verdicts, strategy)
             journals.append(unit.key, pool)

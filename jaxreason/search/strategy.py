@@ -13,7 +13,7 @@ from jaxreason.core.keys import check_seed, text_id
 from jaxreason.core.protocols import Sampler, Verifier
 from jaxreason.core.requests import Extend, Score, Search, Start, Until
 from jaxreason.core.types import Candidate, Outcome, Question, Row
-from jaxreason.data.answers import extract_answer
+from jaxreason.data.answers import answer_of
 from jaxreason.search.drive import Task, drive
 from jaxreason.search.select import Choice
 
@@ -154,7 +154,7 @@ def candidate(row: Row, scores: Sequence[float] = (), verified: Cost = FREE) -> 
         steps=row.steps,
         step_ends=row.step_ends,
         finish=row.finish,
-        answer=extract_answer(row.text),
+        answer=answer_of(row),
         scores=tuple(scores),
         cost=row.cost + verified,
     )
