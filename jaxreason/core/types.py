@@ -103,7 +103,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A solution that a strategy considered, with its verifier's score of every step."""
+    """A solution that a strategy considered, with its verifier's score of every step.
+
+    Attributes:
+        answer: as extracted; None where the text names none.
+        scores: one a step; empty without a verifier, and where it could not score.
+        unscored: why there are no scores (`Unscored` as text), by verifier; the one given to `solve` is called `verifier`.
+        cost: what this candidate alone cost; the prompt is paid by the question.
+    """
 
     sample: int
     text: str
@@ -111,9 +118,10 @@ class Candidate:
     steps: tuple[str, ...]
     step_ends: tuple[int, ...]
     finish: Finish
-    answer: str | None = None  # as extracted; None where the text names none
-    scores: tuple[float, ...] = ()  # one a step; empty without a verifier
-    cost: Cost = Cost()  # what this candidate alone cost; the prompt is paid by the question
+    answer: str | None = None
+    scores: tuple[float, ...] = ()
+    unscored: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    cost: Cost = Cost()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
