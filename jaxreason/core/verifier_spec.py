@@ -17,6 +17,7 @@ LineBreaks = Literal['replaced', 'kept', 'markers']
 Boundary = Literal['marker', 'before_marker']
 
 QUESTION = '{question}'
+SPEC_FILE = 'verifier.yaml'  # in a folder of weights: what its verifier is
 
 
 class Unscored(enum.StrEnum):

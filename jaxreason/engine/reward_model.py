@@ -85,8 +85,8 @@ class RewardModel:
     name: str
     spec: VerifierSpec
     config: ModelConfig
-    params: Any
-    head: Any
+    params: Any = dataclasses.field(repr=False)
+    head: Any = dataclasses.field(repr=False)
     typesetter: Typesetter
     mesh: 'Mesh | None' = None
     digest: str = ''

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxreason.core import config as config_file
 from jaxreason.core.errors import ConfigError, TokenizerError
 from jaxreason.core.model_spec import ModelSpec
-from jaxreason.core.verifier_spec import VerifierChoice, VerifierSpec
+from jaxreason.core.verifier_spec import SPEC_FILE, VerifierChoice, VerifierSpec
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.data.verifier_layout import Typesetter, token_id
 from jaxreason.engine.mesh import make_mesh, to_host, use_mesh
@@ -23,12 +23,10 @@ from jaxreason.engine.verifier_presets import BY_ARCHITECTURE, PRESETS
 from jaxreason.models.fetch import resolve
 from jaxreason.models.folder import Weights, open_weights
 from jaxreason.models.sharding import placement
-from jaxreason.models.value_heads import check_head, label_head, split_head
+from jaxreason.models.value_heads import check_head, label_head
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
-
-SPEC_FILE = 'verifier.yaml'  # in a folder: what its verifier is
 
 
 def load_verifier(
@@ -102,15 +100,14 @@ def _open(
         raise TokenizerError(f'{source} has no tokenizer: a verifier reads text; put tokenizer.json into its folder.')
     tokenizer.check_fits(weights.config.vocab_size)
     typesetter = Typesetter(known.layout, known.boundary, tokenizer)
-    head, tensors = split_head(known.head, weights.tensors)
     # Nobody reads logits of the vocabulary: scoring holds no language head.
     headless = dataclasses.replace(weights.config, tied_head=True)
     if known.head == 'label':
         _label_ids(known, tokenizer)
         head = {'rows': np.zeros((2, headless.width), np.float32)}  # until the decoder is read
     else:
+        head, weights = weights.split_head(known.head)
         check_head(known.head, head, headless.width)
-        weights = dataclasses.replace(weights, config=headless, tensors=tensors)
     opened = RewardModel(name=source, spec=known, config=headless, params=None, head=head, typesetter=typesetter)
     return opened, weights
 
@@ -134,8 +131,8 @@ def _spec_of(path: Path, weights: Weights, preset: str | None, spec: VerifierSpe
         return spec
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}.')
-    if preset is None and path.is_dir() and (path / SPEC_FILE).is_file():
-        return config_file.load(VerifierSpec, path / SPEC_FILE)
+    if preset is None and weights.path.is_dir() and (weights.path / SPEC_FILE).is_file():
+        return config_file.load(VerifierSpec, weights.path / SPEC_FILE)
     name = preset or BY_ARCHITECTURE.get(weights.architecture)
     if name is None:
         raise ConfigError(

@@ -144,7 +144,7 @@ def batch_of(rows=8, length=24, seed=0):
 def test_the_loss_is_that_of_optax_over_solution_tokens():
     params = world.parameters(world.TINY)
     batch = batch_of()
-    total, sums = jax.jit(next_token_objective(world.TINY, unrolled=False))(params, batch)
+    total, sums = jax.jit(next_token_objective(world.TINY, unrolled=False))(params, batch, None)
     logits = logits_of(world.TINY, params, {name: batch[name] for name in ('tokens', 'positions', 'segments')})
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, np.maximum(batch['targets'], 0))
     is_target = batch['targets'] >= 0
@@ -155,9 +155,9 @@ def test_the_loss_is_that_of_optax_over_solution_tokens():
 @pytest.mark.parametrize('change', [{'unrolled': True}, {'max_logits': 400}], ids=['unrolled', 'in groups'])
 def test_layout_and_groups_change_nothing(change):
     params, batch = world.parameters(world.TINY), batch_of()
-    expected = jax.jit(jax.value_and_grad(next_token_objective(world.TINY, unrolled=False), has_aux=True))(params, batch)
+    expected = jax.jit(jax.value_and_grad(next_token_objective(world.TINY, unrolled=False), has_aux=True))(params, batch, None)
     found = jax.jit(jax.value_and_grad(next_token_objective(world.TINY, **{'unrolled': False, **change}), has_aux=True))(
-        params, batch
+        params, batch, None
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), found, expected)
 
