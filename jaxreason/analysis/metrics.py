@@ -19,7 +19,7 @@ import numpy as np
 from jaxreason.analysis.run_folder import read_run
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.files import write_whole
-from jaxreason.core.records import Block, Pool, Record, cost_from
+from jaxreason.core.records import Block, Pool, PoolCandidate, Record, cost_from
 from jaxreason.core.stats import bootstrap_mean, interval, paired_difference, pass_at_k, rounded
 from jaxreason.core.types import Verdict
 
@@ -184,8 +184,16 @@ def _pool(name: str, pools: Sequence[Pool]) -> Metrics:
         ],
         'finish': dict(sorted(finishes.items())),
         'candidates': {verdict.value: verdicts[verdict.value] for verdict in Verdict},
+        'unscored': _unscored(candidates),
         'tokens_per_candidate': rounded(_mean(len(candidate.tokens) for candidate in candidates)),
     }
+
+
+def _unscored(candidates: Sequence[PoolCandidate]) -> dict[str, dict[str, int]]:
+    """Candidates without scores, by verifier that was asked and by reason."""
+    names = sorted({name for candidate in candidates for name in candidate.scores})
+    reasons = {name: collections.Counter(c.unscored[name] for c in candidates if name in c.unscored) for name in names}
+    return {name: dict(sorted(counts.items())) for name, counts in reasons.items()}
 
 
 def _ks(num_candidates: int) -> list[int]:
