@@ -274,3 +274,11 @@ def test_dropout_is_addressed_by_seed_and_step(config):
     seen.clear()
     make_evaluation(objective)({'x': jnp.ones(())}, batch)
     assert seen == [None] and config('dropout=0.2').dropout == 0.2
+
+
+def test_a_mesh_trains_as_one_device_does(config, prm, tmp_path):
+    overrides = ['model.mesh={data: 4, model: 2}', 'loop.steps=3']
+    train(config(*overrides), tmp_path / 'run', say=lambda _: None)
+    found, expected = ([line['loss'] for line in read_metrics(run) if 'loss' in line][:3] for run in (tmp_path / 'run', prm))
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+    assert scores_of(jr.load_verifier(tmp_path / 'run', mesh={'data': 4, 'model': 2}), solutions(2, 1))[1]
