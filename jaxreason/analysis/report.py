@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxreason.analysis import page, tables
-from jaxreason.analysis.figures import FIGURES, png, save_all
+from jaxreason.analysis import health_page, page, tables
+from jaxreason.analysis.figures import FIGURES, pictures, save_all
 from jaxreason.analysis.metrics import PHASES, Metrics, metrics_of
 from jaxreason.analysis.run_folder import Run, read_run
 from jaxreason.core.errors import RunError
@@ -69,11 +69,8 @@ def _section(run: Run, metrics: Metrics) -> str:
         page.table(tables.columns(metrics), tables.rows(metrics)),
         f'<p class="quiet">{page.text(tables.caption(metrics))}</p>',
     ]
-    for name, plot, frame_of in FIGURES:
-        frame = frame_of(metrics)
-        if frame:
-            parts.append(page.picture(png(plot, frame), png(plot, frame, theme='dark'), name.replace('_', ' ')))
-    parts += [_cost(metrics), _samples(metrics), _questions(run, metrics)]
+    parts += [*pictures(FIGURES, metrics), _cost(metrics), _samples(metrics), *health_page.section(metrics)]
+    parts.append(_questions(run, metrics))
     parts.append('<h3>Configuration and environment</h3>')
     for name, content in (('config.yaml', run.config), ('environment.json', _pretty(run.environment))):
         parts.append(page.folded(name, f'<pre>{page.text(page.clipped(content, 10 * MAX_CHARACTERS))}</pre>'))
