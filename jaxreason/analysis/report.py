@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxreason.analysis import page, tables
-from jaxreason.analysis.figures import FIGURES, png, save_all
-from jaxreason.analysis.metrics import PHASES, Metrics, compute
+from jaxreason.analysis import health_page, page, tables
+from jaxreason.analysis.figures import FIGURES, pictures, save_all
+from jaxreason.analysis.metrics import PHASES, Metrics, metrics_of
 from jaxreason.analysis.run_folder import Run, read_run
 from jaxreason.core.errors import RunError
 from jaxreason.core.files import write_whole
@@ -40,7 +40,7 @@ def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
     if not run_folders:
         raise RunError('report: expected at least one run folder, got none.')
     runs = [read_run(folder) for folder in run_folders]
-    summaries = [compute(run.records, run.pools, run.labels) for run in runs]
+    summaries = [metrics_of(run) for run in runs]
     title = f'jaxreason: {", ".join(run.name for run in runs)}'
     body = ['<h1>jaxreason report</h1>', *map(_section, runs, summaries)]
     for folder, run, metrics in zip(run_folders, runs, summaries, strict=True):
@@ -69,11 +69,8 @@ def _section(run: Run, metrics: Metrics) -> str:
         page.table(tables.columns(metrics), tables.rows(metrics)),
         f'<p class="quiet">{page.text(tables.caption(metrics))}</p>',
     ]
-    for name, plot, frame_of in FIGURES:
-        frame = frame_of(metrics)
-        if frame:
-            parts.append(page.picture(png(plot, frame), png(plot, frame, theme='dark'), name.replace('_', ' ')))
-    parts += [_cost(metrics), _samples(metrics), _questions(run, metrics)]
+    parts += [*pictures(FIGURES, metrics), _cost(metrics), _samples(metrics), *health_page.section(metrics)]
+    parts.append(_questions(run, metrics))
     parts.append('<h3>Configuration and environment</h3>')
     for name, content in (('config.yaml', run.config), ('environment.json', _pretty(run.environment))):
         parts.append(page.folded(name, f'<pre>{page.text(page.clipped(content, 10 * MAX_CHARACTERS))}</pre>'))

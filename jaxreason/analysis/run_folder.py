@@ -25,6 +25,8 @@ class Run:
         environment: commit, versions, device, digests; empty where the folder has none.
         labels: the strategies in the order of the configuration, the baseline first.
         model: the policy, as the configuration names it; empty where it does not.
+        step_delimiter: what ended a step, as the configuration says it; two line breaks where it does not.
+        probes: how trained verifiers scored answers that say nothing; None where the folder does not tell.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Run:
     environment: Mapping[str, Any]
     labels: tuple[str, ...] = ()
     model: str = ''
+    step_delimiter: str = '\n\n'
+    probes: Mapping[str, Any] | None = None
 
 
 def read_run(folder: Path) -> Run:
@@ -48,25 +52,32 @@ def read_run(folder: Path) -> Run:
     # Those that the records refer to: an earlier configuration may have left others.
     paths = [folder / 'pools' / f'{name}.jsonl' for name in sorted({record.pool for record in records})]
     pools = [pool for path in paths if path.exists() for pool in _lines(path, pool_from)]
-    config, environment = folder / 'config.yaml', folder / 'environment.json'
-    try:
-        facts = json.loads(_text(environment)) if environment.exists() else {}
-    except ValueError as error:
-        raise RunError(f'{environment}: expected a JSON object, got damaged text ({error}).') from error
-    if not isinstance(facts, dict):
-        raise RunError(f'{environment}: expected a JSON object, got {type(facts).__name__}.')
+    config = folder / 'config.yaml'
     tree = yaml_text.read(config)[0] if config.exists() else {}
-    strategies, model = tree.get('strategies'), tree.get('model')
+    strategies, model, prompt = tree.get('strategies'), tree.get('model'), tree.get('prompt')
     present = {record.strategy for record in records}
     return Run(
         name=folder.resolve().name,
         records=tuple(records),
         pools=tuple(pools),
         config=_text(config) if config.exists() else '',
-        environment=facts,
+        environment=_object(folder / 'environment.json') or {},
         labels=tuple(label for label in strategies if label in present) if isinstance(strategies, dict) else (),
         model=str(model.get('source', '')) if isinstance(model, dict) else '',
+        step_delimiter=str(prompt.get('step_delimiter', '\n\n')) if isinstance(prompt, dict) else '\n\n',
+        probes=_object(folder / 'verifier_probes.json'),
     )
+
+
+def _object(path: Path) -> dict[str, Any] | None:
+    """The JSON object that a file holds; None where there is no file."""
+    try:
+        value = json.loads(_text(path)) if path.exists() else None
+    except ValueError as error:
+        raise RunError(f'{path}: expected a JSON object, got damaged text ({error}).') from error
+    if value is not None and not isinstance(value, dict):
+        raise RunError(f'{path}: expected a JSON object, got {type(value).__name__}.')
+    return value
 
 
 def _text(path: Path) -> str:
