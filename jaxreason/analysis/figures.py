@@ -94,15 +94,23 @@ def cost_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 def reliability_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Mean score and share of right solutions (per cent) in bins of the score, of verifiers whose scores are chances."""
     return [
+        row
+        for name, health in metrics['verifiers'].items()
+        for row in reliability_rows(name, (health['calibration'] or {'bins': []})['bins'])
+    ]
+
+
+def reliability_rows(verifier: str, bins: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The bins of a calibration (`core.calibration`), in per cent."""
+    return [
         {
-            'verifier': name,
+            'verifier': verifier,
             'bin': f'{part["low"]:g}-{part["high"]:g}',
             'count': part['count'],
             'score': round(100 * part['score'], 4),
             **_percent('share', part['share']),
         }
-        for name, health in metrics['verifiers'].items()
-        for part in (health['calibration'] or {'bins': []})['bins']
+        for part in bins
     ]
 
 
@@ -365,10 +373,11 @@ def save_all(metrics: Mapping[str, Any], caption: str, folder: Path) -> list[Pat
 
 
 def pictures(figures: Sequence[tuple[str, Plot, Callable]], metrics: Mapping[str, Any]) -> list[str]:
-    """Figures as parts of a page, for light and dark screens; those that have nothing to show are left out."""
+    """Figures as parts of a page; those that have nothing to show are left out."""
     frames = [(name, plot, frame_of(metrics)) for name, plot, frame_of in figures]
-    return [
-        page.picture(png(plot, frame), png(plot, frame, theme='dark'), name.replace('_', ' '))
-        for name, plot, frame in frames
-        if frame
-    ]
+    return [picture_of(name, plot, frame) for name, plot, frame in frames if frame]
+
+
+def picture_of(name: str, plot: Plot, frame: Frame) -> str:
+    """A figure as part of a page, for light and dark screens."""
+    return page.picture(png(plot, frame), png(plot, frame, theme='dark'), name.replace('_', ' '))

@@ -33,24 +33,25 @@ def _facts_of(health: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for reason, count in health['unscored'].items():
         yield f'solutions not scored: {reason.replace("_", " ")}', f'{count:,}'
     for kind, value in health['within_question_auc'].items():
-        yield f'AUC of right against wrong answers within questions, {kind}', _number(value)
+        yield f'AUC of right against wrong answers within questions, {kind}', number(value)
     for feature, words in (('length', 'length in tokens'), ('repetition', 'repetition (share of 4-grams written before)')):
         for how, value in health['correlation'][feature].items():
             place = 'all solutions' if how == 'pooled' else 'within questions'
-            yield f'rank correlation with {words}, {place}', _number(value, '+')
+            yield f'rank correlation with {words}, {place}', number(value, '+')
     if health['calibration']:
-        yield 'expected calibration error of the last score', _number(health['calibration']['ece'])
+        yield 'expected calibration error of the last score', number(health['calibration']['ece'])
     if health['steps']:
-        yield from _steps_of(health['steps'])
+        yield from steps_of(health['steps'])
 
 
-def _steps_of(steps: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield 'steps that the exact checker finds right, %', _share(steps['share_right'])
-    yield 'AUC of right against wrong steps, all steps', _number(steps['step_auc'])
-    yield 'AUC of right against wrong steps within questions', _number(steps['within_question_step_auc'])
+def steps_of(steps: Mapping[str, Any], right: str = 'that the exact checker finds right') -> Iterator[tuple[str, str]]:
+    """What `core.judgement.summarise` says of steps, as names and values; `right` says which of them count as right."""
+    yield f'steps {right}, %', _share(steps['share_right'])
+    yield 'AUC of right against wrong steps, all steps', number(steps['step_auc'])
+    yield 'AUC of right against wrong steps within questions', number(steps['within_question_step_auc'])
     yield 'accuracy of steps at 0.5, %', _share(steps['accuracy'])
     if steps['calibration']:
-        yield 'expected calibration error of steps', _number(steps['calibration']['ece'])
+        yield 'expected calibration error of steps', number(steps['calibration']['ece'])
     errors = steps['first_error']
     if errors['cross_fitted']:
         for name, words in (
@@ -58,7 +59,7 @@ def _steps_of(steps: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             ('erroneous', 'found where there is one'),
             ('error_free', 'none where there is none'),
         ):
-            yield f'first wrong step, threshold from other questions: {words}', _number(errors['cross_fitted'][name])
+            yield f'first wrong step, threshold from other questions: {words}', number(errors['cross_fitted'][name])
 
 
 def _best_of_n(verifiers: Mapping[str, Any]) -> str:
@@ -66,7 +67,7 @@ def _best_of_n(verifiers: Mapping[str, Any]) -> str:
     for name, health in verifiers.items():
         for row in health['best_of_n']:
             votes = [tables.percent(row[vote]) for vote in ('naive', 'weighted', 'majority')]
-            rows.append((name, str(row['n']), _number(row['chosen_score']), _share(row['accepted']), *votes))
+            rows.append((name, str(row['n']), number(row['chosen_score']), _share(row['accepted']), *votes))
     heads = ('verifier', 'n', 'score of the best', 'at least 0.5, %', 'single best right, %', 'weighted vote, %', 'majority, %')
     note = (
         'Best-of-n by proxy and by gold on the same samples: where the score of the best solution rises and its accuracy '
@@ -93,7 +94,7 @@ def _probes(verifiers: Mapping[str, Any]) -> str:
     for name, health in verifiers.items():
         for probe, told in (health['probes'] or {}).items():
             reasons = ', '.join(f'{count} {reason.replace("_", " ")}' for reason, count in told['unscored'].items())
-            cells = (_number(told['score']), _number(told['real']), _share(told['above_real']), reasons or NOTHING)
+            cells = (number(told['score']), number(told['real']), _share(told['above_real']), reasons or NOTHING)
             rows.append((name, probe, *cells))
     if not rows:
         return ''
@@ -102,7 +103,7 @@ def _probes(verifiers: Mapping[str, Any]) -> str:
     return f'<h4>Empty answers</h4>{page.table(heads, rows, num_words=2)}<p class="quiet">{note}</p>'
 
 
-def _number(value: Mapping[str, Any] | None, sign: str = '') -> str:
+def number(value: Mapping[str, Any] | None, sign: str = '') -> str:
     """Three digits and the interval, with the number of questions where it is known."""
     if value is None:
         return NOTHING
