@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import RunError
+from jaxreason.core.judged_steps import JUDGEMENTS, JudgedSteps, judged_from
 from jaxreason.core.records import Pool, Record, pool_from, record_from
 
 T = TypeVar('T')
@@ -48,6 +50,65 @@ def read_run(folder: Path) -> Run:
     # Those that the records refer to: an earlier configuration may have left others.
     paths = [folder / 'pools' / f'{name}.jsonl' for name in sorted({record.pool for record in records})]
     pools = [pool for path in paths if path.exists() for pool in _lines(path, pool_from)]
+    config, tree, environment = _made_with(folder)
+    strategies = tree.get('strategies')
+    present = {record.strategy for record in records}
+    return Run(
+        name=folder.resolve().name,
+        records=tuple(records),
+        pools=tuple(pools),
+        config=config,
+        environment=environment,
+        labels=tuple(label for label in strategies if label in present) if isinstance(strategies, dict) else (),
+        model=_source(tree, 'model'),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JudgementRun:
+    """A finished run in which a verifier judged step-labelled solutions, as written.
+
+    Attributes:
+        name: of its folder.
+        judged: what the verifier said of each solution.
+        config: text of `config.yaml`; empty where the folder has none.
+        environment: commit, versions, device, digests; empty where the folder has none.
+        verifier: as the configuration names it; empty where it does not.
+    """
+
+    name: str
+    judged: tuple[JudgedSteps, ...]
+    config: str
+    environment: Mapping[str, Any]
+    verifier: str = ''
+
+
+def is_judgement(folder: Path) -> bool:
+    """Whether step-labelled solutions were judged in a run folder; if not, it is one of search."""
+    return os.path.isfile(folder / JUDGEMENTS)  # unlike Path.is_file, it takes an impossible name for an absent one
+
+
+def read_judgements(folder: Path) -> JudgementRun:
+    """Reads such a run folder.
+
+    Raises:
+        RunError: it has no judgements, or a file is damaged; names file and line.
+    """
+    judged = _lines(folder / JUDGEMENTS, judged_from)
+    if not judged:
+        raise RunError(f'{folder}: expected judgements, {JUDGEMENTS} has none: let the run finish first.')
+    config, tree, environment = _made_with(folder)
+    return JudgementRun(
+        name=folder.resolve().name,
+        judged=tuple(judged),
+        config=config,
+        environment=environment,
+        verifier=_source(tree, 'verifier'),
+    )
+
+
+def _made_with(folder: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
+    """The configuration as text and as a tree, and the environment; empty where the folder lacks them."""
     config, environment = folder / 'config.yaml', folder / 'environment.json'
     try:
         facts = json.loads(_text(environment)) if environment.exists() else {}
@@ -55,18 +116,12 @@ def read_run(folder: Path) -> Run:
         raise RunError(f'{environment}: expected a JSON object, got damaged text ({error}).') from error
     if not isinstance(facts, dict):
         raise RunError(f'{environment}: expected a JSON object, got {type(facts).__name__}.')
-    tree = yaml_text.read(config)[0] if config.exists() else {}
-    strategies, model = tree.get('strategies'), tree.get('model')
-    present = {record.strategy for record in records}
-    return Run(
-        name=folder.resolve().name,
-        records=tuple(records),
-        pools=tuple(pools),
-        config=_text(config) if config.exists() else '',
-        environment=facts,
-        labels=tuple(label for label in strategies if label in present) if isinstance(strategies, dict) else (),
-        model=str(model.get('source', '')) if isinstance(model, dict) else '',
-    )
+    return (_text(config), yaml_text.read(config)[0], facts) if config.exists() else ('', {}, facts)
+
+
+def _source(tree: Mapping[str, Any], name: str) -> str:
+    value = tree.get(name)
+    return str(value.get('source', '')) if isinstance(value, dict) else ''
 
 
 def _text(path: Path) -> str:

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+JUDGEMENTS = 'judgements.jsonl'  # in a run folder
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JudgedSteps:

@@ -16,7 +16,7 @@ from typing import Any
 
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import RunError
-from jaxreason.core.judged_steps import JudgedSteps, judged_from
+from jaxreason.core.judged_steps import JUDGEMENTS, JudgedSteps, judged_from
 from jaxreason.core.protocols import Scored
 from jaxreason.core.quantities import quantity
 from jaxreason.core.records import cost_fields, to_line
@@ -32,7 +32,6 @@ from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.journals import Journals
 from jaxreason.evaluate.runner import Meter, Progress, agree, open_folder, settle_environment
 
-JUDGEMENTS = 'judgements.jsonl'
 PINNED = ('verifiers', 'data', 'device', 'packages')  # a run that is resumed must have these as they were
 
 
