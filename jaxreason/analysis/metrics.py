@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreason.analysis.run_folder import read_run
-from jaxreason.analysis.stats import Estimate, bootstrap_mean, paired_difference, pass_at_k
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.files import write_whole
 from jaxreason.core.records import Block, Pool, Record, cost_from
+from jaxreason.core.stats import Estimate, bootstrap_mean, paired_difference, pass_at_k
 from jaxreason.core.types import Verdict
 
 Metrics = dict[str, Any]

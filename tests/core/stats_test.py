@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxreason.analysis.stats import Estimate, bootstrap_mean, paired_difference, pass_at_k
+from jaxreason.core.stats import Estimate, bootstrap_mean, paired_difference, pass_at_k
 
 
 def interval(estimate: Estimate) -> tuple[float, float]:
