@@ -7,7 +7,6 @@ counted apart. Floats are rounded, so that the same records give the same bytes.
 """
 
 import collections
-import dataclasses
 import functools
 import json
 import math
@@ -21,7 +20,7 @@ from jaxreason.analysis.run_folder import read_run
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.files import write_whole
 from jaxreason.core.records import Block, Pool, Record, cost_from
-from jaxreason.core.stats import Estimate, bootstrap_mean, paired_difference, pass_at_k
+from jaxreason.core.stats import bootstrap_mean, interval, paired_difference, pass_at_k, rounded
 from jaxreason.core.types import Verdict
 
 Metrics = dict[str, Any]
@@ -107,8 +106,8 @@ def _row(group: _Group, groups: Mapping[_Group, Sequence[Record]], baseline: str
         'num_questions': len({record.question_id for record in records}),
         'num_seeds': len({record.seed for record in records}),
         'num_blocks': max(len(record.blocks) for record in records),
-        'accuracy': _interval(bootstrap_mean(_table(_accuracies(records)))),
-        'accuracy_first_block': _interval(bootstrap_mean(_table(_accuracies(records, first=True)))),
+        'accuracy': interval(bootstrap_mean(_table(_accuracies(records)))),
+        'accuracy_first_block': interval(bootstrap_mean(_table(_accuracies(records, first=True)))),
         'gain': _gain(group, groups, baseline),
         'tokens': _mean_cost(records, {'prompt': 'prompt_tokens', 'new': 'new_tokens', 'scored': 'scored_tokens'}),
         'flops': _mean_cost(records, {'total': 'flops'} | {name: name for name in (*PHASES, 'lookahead', 'discarded')}),
@@ -133,7 +132,7 @@ def _gain(group: _Group, groups: Mapping[_Group, Sequence[Record]], baseline: st
     estimate = paired_difference(
         _table({question: ours[question] for question in shared}), _table({question: theirs[question] for question in shared})
     )
-    return {'baseline': baseline, 'num_questions': estimate.num_questions, **_interval(estimate)}
+    return {'baseline': baseline, 'num_questions': estimate.num_questions, **interval(estimate)}
 
 
 def _accuracies(records: Iterable[Record], first: bool = False) -> dict[str, dict[int, float]]:
@@ -162,7 +161,7 @@ def _mean_cost(records: Sequence[Record], names: Mapping[str, str]) -> Metrics:
         spent: Cost = total(cost_from(block.cost) for block in record.blocks)
         by_question[record.question_id].append([getattr(spent, name) / len(record.blocks) for name in names.values()])
     means = np.mean([np.mean(by_question[question], axis=0) for question in sorted(by_question)], axis=0)
-    return {name: _rounded(mean) for name, mean in zip(names, means, strict=True)}
+    return {name: rounded(mean) for name, mean in zip(names, means, strict=True)}
 
 
 def _pool(name: str, pools: Sequence[Pool]) -> Metrics:
@@ -181,11 +180,11 @@ def _pool(name: str, pools: Sequence[Pool]) -> Metrics:
         'num_candidates': num_candidates,
         'any_correct': _coverage(pools, lambda drawn, correct: float(correct > 0)),
         'pass_at': [
-            {'k': k, 'flops': _rounded(prompt + k * each), **_coverage(pools, functools.partial(pass_at_k, k=k))} for k in ks
+            {'k': k, 'flops': rounded(prompt + k * each), **_coverage(pools, functools.partial(pass_at_k, k=k))} for k in ks
         ],
         'finish': dict(sorted(finishes.items())),
         'candidates': {verdict.value: verdicts[verdict.value] for verdict in Verdict},
-        'tokens_per_candidate': _rounded(_mean(len(candidate.tokens) for candidate in candidates)),
+        'tokens_per_candidate': rounded(_mean(len(candidate.tokens) for candidate in candidates)),
     }
 
 
@@ -200,20 +199,10 @@ def _coverage(pools: Sequence[Pool], share: Callable[[int, int], Any]) -> Metric
     for pool in pools:
         num_correct = sum(candidate.verdict == Verdict.CORRECT for candidate in pool.candidates)
         values[pool.question_id][pool.seed] = float(share(len(pool.candidates), num_correct))
-    return _interval(bootstrap_mean(_table(values)))
+    return interval(bootstrap_mean(_table(values)))
 
 
 def _mean(values: Iterable[float]) -> float:
     """The mean; 0 of none."""
     listed = list(values)
     return sum(listed) / len(listed) if listed else 0.0
-
-
-def _interval(estimate: Estimate) -> Metrics:
-    fields = dataclasses.asdict(estimate)
-    return {name: None if fields[name] is None else _rounded(fields[name]) for name in ('point', 'low', 'high')}
-
-
-def _rounded(value: float) -> float:
-    """Six digits after the point: more than any interval here can tell apart. Adding 0.0 turns -0.0 into 0.0."""
-    return round(float(value), 6) + 0.0

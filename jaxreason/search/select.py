@@ -1,4 +1,4 @@
-"""From candidates to one answer: how step scores become a solution score, and how solutions vote.
+"""From candidates to one answer: how solutions vote.
 
 Answers that are exactly equal vote together (`data.answers.answer_key`), under the wording of the earliest candidate. Ties go
 to the answer whose earliest candidate has the smallest sample index; candidates that name no answer do not vote.
@@ -10,9 +10,10 @@ References:
 
 import enum
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from jaxreason.core.aggregation import AGGREGATE, Aggregation
 from jaxreason.core.types import Candidate
 from jaxreason.data.normalise import answer_key
 
@@ -23,23 +24,6 @@ class Vote(enum.StrEnum):
     NAIVE = 'naive'  # the answer of the single best solution
     WEIGHTED = 'weighted'  # the answer with the largest sum of scores
     MAJORITY = 'majority'  # the answer with the most solutions
-
-
-class Aggregation(enum.StrEnum):
-    """How the scores of a solution's steps become the score of the solution."""
-
-    LAST = 'last'
-    MIN = 'min'
-    PROD = 'prod'
-    MEAN = 'mean'
-
-
-AGGREGATE: dict[Aggregation, Callable[[Sequence[float]], float]] = {
-    Aggregation.LAST: lambda scores: scores[-1],
-    Aggregation.MIN: min,
-    Aggregation.PROD: math.prod,
-    Aggregation.MEAN: lambda scores: math.fsum(scores) / len(scores),
-}
 
 
 class Choice(NamedTuple):
