@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreason.analysis.run_folder import read_run
+from jaxreason.analysis.health import verifier_health
+from jaxreason.analysis.run_folder import Run, read_run
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.files import write_whole
-from jaxreason.core.records import Block, Pool, Record, cost_from
+from jaxreason.core.records import Block, Pool, PoolCandidate, Record, cost_from
 from jaxreason.core.stats import bootstrap_mean, interval, paired_difference, pass_at_k, rounded
 from jaxreason.core.types import Verdict
 
@@ -37,7 +38,13 @@ class _Group(NamedTuple):
     pool: str
 
 
-def compute(records: Sequence[Record], pools: Sequence[Pool] = (), labels: Sequence[str] = ()) -> Metrics:
+def compute(
+    records: Sequence[Record],
+    pools: Sequence[Pool] = (),
+    labels: Sequence[str] = (),
+    step_delimiter: str = '\n\n',
+    probes: Mapping[str, Any] | None = None,
+) -> Metrics:
     """Summarises a run.
 
     Args:
@@ -45,10 +52,12 @@ def compute(records: Sequence[Record], pools: Sequence[Pool] = (), labels: Seque
         pools: the candidates behind them, for pass@k and finish reasons.
         labels: strategies in the order to show, the baseline to compare with first; others follow by name. Empty for no
             comparison.
+        step_delimiter: what ended a step, for `analysis.health`.
+        probes: content of `verifier_probes.json`; None where there is none.
 
     Returns:
-        JSON values: `num_questions`, `num_seeds`, `baseline`, `rows`, `pools`; accuracies in [0, 1], FLOPs and tokens
-        per question.
+        JSON values: `num_questions`, `num_seeds`, `baseline`, `rows`, `pools`, `verifiers` (`analysis.health`); accuracies in
+        [0, 1], FLOPs and tokens per question.
 
     Raises:
         ValueError: there are no records, none of the baseline, or one that holds no answer.
@@ -74,7 +83,13 @@ def compute(records: Sequence[Record], pools: Sequence[Pool] = (), labels: Seque
         'baseline': baseline,
         'rows': [_row(group, groups, baseline) for group in sorted(groups, key=lambda group: (order[group.strategy], group))],
         'pools': [_pool(name, by_pool[name]) for name in sorted(by_pool)],
+        'verifiers': verifier_health(pools, step_delimiter, probes),
     }
+
+
+def metrics_of(run: Run) -> Metrics:
+    """Summarises a run that was read from its folder."""
+    return compute(run.records, run.pools, run.labels, run.step_delimiter, run.probes)
 
 
 def write_metrics(folder: Path) -> Metrics:
@@ -83,8 +98,7 @@ def write_metrics(folder: Path) -> Metrics:
     Raises:
         RunError: the records cannot be read, or the file cannot be written.
     """
-    run = read_run(folder)
-    metrics = compute(run.records, run.pools, run.labels)
+    metrics = metrics_of(read_run(folder))
     write_whole(folder / 'metrics.json', to_text(metrics))
     return metrics
 
@@ -184,8 +198,16 @@ def _pool(name: str, pools: Sequence[Pool]) -> Metrics:
         ],
         'finish': dict(sorted(finishes.items())),
         'candidates': {verdict.value: verdicts[verdict.value] for verdict in Verdict},
+        'unscored': _unscored(candidates),
         'tokens_per_candidate': rounded(_mean(len(candidate.tokens) for candidate in candidates)),
     }
+
+
+def _unscored(candidates: Sequence[PoolCandidate]) -> dict[str, dict[str, int]]:
+    """Candidates without scores, by verifier that was asked and by reason."""
+    names = sorted({name for candidate in candidates for name in candidate.scores})
+    reasons = {name: collections.Counter(c.unscored[name] for c in candidates if name in c.unscored) for name in names}
+    return {name: dict(sorted(counts.items())) for name, counts in reasons.items()}
 
 
 def _ks(num_candidates: int) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from jaxreason.analysis import page, step_judgement, tables
 from jaxreason.analysis.figures import FIGURES, png, save_all
-from jaxreason.analysis.metrics import PHASES, Metrics, compute
+from jaxreason.analysis.metrics import PHASES, Metrics, metrics_of
 from jaxreason.analysis.run_folder import JudgementRun, Run, is_judgement, read_judgements, read_run
 from jaxreason.core.errors import RunError
 from jaxreason.core.files import write_whole
@@ -58,7 +58,7 @@ class _Part(NamedTuple):
 
 def _search(folder: Path) -> _Part:
     run = read_run(folder)
-    metrics = compute(run.records, run.pools, run.labels)
+    metrics = metrics_of(run)
     save = functools.partial(save_all, metrics, figure_caption(run, metrics), folder / 'figures')
     return _Part(run.name, _section(run, metrics), save)
 
@@ -128,13 +128,18 @@ def _cost(metrics: Metrics) -> str:
 
 
 def _samples(metrics: Metrics) -> str:
-    """What the pools hold: how samples ended, and how many answers could not be judged."""
+    """What the pools hold: how samples ended, how many answers could not be judged, and how many samples not be scored."""
     rows = []
     for pool in metrics['pools']:
         total = sum(pool['candidates'].values()) or 1  # a budget below the prompt leaves a pool without candidates
         counts = [
             *((f'ended by {name}', count) for name, count in pool['finish'].items()),
             *((f'{name} answers', count) for name, count in pool['candidates'].items()),
+            *(
+                (f'not scored by {name}: {why.replace("_", " ")}', n)
+                for name, whys in pool['unscored'].items()
+                for why, n in whys.items()
+            ),
         ]
         rows += [(pool['pool'], name, f'{count:,}', f'{100 * count / total:.1f} %') for name, count in counts]
         rows.append((pool['pool'], 'questions with a correct sample', '', tables.percent(pool['any_correct'])))
@@ -212,7 +217,7 @@ def _candidate(candidate: PoolCandidate) -> str:
     facts = [f'sample {candidate.sample}', page.text(candidate.finish), f'{len(candidate.tokens)} tokens']
     for name, scores in candidate.scores.items():
         steps = ' '.join(f'{score:.2f}' for score in scores[:12]) + (' …' if len(scores) > 12 else '')
-        facts.append(f'{page.text(name)} {steps}')
+        facts.append(f'{page.text(name)} {steps or page.text(candidate.unscored.get(name, ""))}')
     line = f'{_mark(candidate.verdict)} {_answer(candidate.answer)} <span class="facts">{" · ".join(facts)}</span>'
     return page.folded(line, f'<pre>{page.text(page.clipped(candidate.text, MAX_CHARACTERS))}</pre>')
 

@@ -2,9 +2,11 @@
 
 import argparse
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from jaxreason.analysis.tables import unscored_sentence
 from jaxreason.cli.words import sort_words
 from jaxreason.core.errors import ConfigError, DataError
 from jaxreason.core.records import to_line
@@ -97,10 +99,21 @@ def _print(outcome: Outcome) -> None:
     if silent:
         table.add_row('(names no answer)', '', f'{silent} of {len(outcome.candidates)}')
     console.print(table)
+    for line in _unscored(outcome):
+        console.print(Text(printable(line), style='yellow'))
     answer = '(no candidate names an answer)' if outcome.answer is None else printable(outcome.answer)
     cost = outcome.cost
     console.print(Text(f'answer: {answer}', style='bold').append(f'   {cost.new_tokens} tokens', style='not bold'), end='')
     console.print(f', {cost.flops / 1e9:.1f} GFLOPs\n')
+
+
+def _unscored(outcome: Outcome) -> list[str]:
+    """A line for every verifier that could not score some solutions."""
+    reasons: dict[str, Counter[str]] = {}
+    for candidate in outcome.candidates:
+        for name, reason in candidate.unscored.items():
+            reasons.setdefault(name, Counter())[reason] += 1
+    return [unscored_sentence(name, counts, len(outcome.candidates)) for name, counts in sorted(reasons.items())]
 
 
 def _print_json(outcome: Outcome) -> None:

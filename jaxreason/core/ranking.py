@@ -87,7 +87,8 @@ def within_question(
 def spearman(x: ArrayLike, y: ArrayLike) -> float | None:
     """Spearman's rank correlation, ties at their mean rank; None where one of both is constant."""
     ranks = [_Ranks(np.asarray(column, np.float64)) for column in (x, y)]
-    value = _correlation(*(column.ranks(np.ones(len(column.order))) for column in ranks), np.ones(len(ranks[0].order)))
+    once = np.ones(len(ranks[0].order))
+    value = _correlation(ranks[0].ranks(once), ranks[1].ranks(once), once)
     return None if np.isnan(value) else value
 
 
@@ -107,7 +108,7 @@ def pooled_spearman(
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         rows = [weight[of] for weight in weights]
-        return np.array([_correlation(*(column.ranks(row) for column in ranks), row) for row in rows])
+        return np.array([_correlation(ranks[0].ranks(row), ranks[1].ranks(row), row) for row in rows])
 
     return bootstrap(statistic, int(of.max(initial=-1)) + 1, num_resamples)
 

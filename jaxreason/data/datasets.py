@@ -118,9 +118,7 @@ def load_problems(source: DataSpec | str, **options: Any) -> list[Problem]:
     if not chosen:
         kept = f'{len(problems)} problems' + (f' of levels {", ".join(spec.levels)}' if spec.levels else '')
         kept += '' if spec.max_characters is None else f' of at most {spec.max_characters} characters'
-        raise DataError(
-            f'{spec.source}: offset is {spec.offset}, there are {kept}; choose a smaller offset, other levels or longer problems.'
-        )
+        raise DataError(f'{spec.source}: offset is {spec.offset}, there are {kept}; lower it, or choose among more of them.')
     return chosen
 
 

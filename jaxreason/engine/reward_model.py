@@ -6,7 +6,6 @@ next: a row that grew, or was forked, feeds only what its own lineage had not fe
 that, whatever else was scored beside it, and whether or not the keys had to be computed again.
 """
 
-import collections
 import dataclasses
 import functools
 import itertools
@@ -80,7 +79,6 @@ class RewardModel:
         typesetter: writes its input.
         mesh: devices that it lies on; None for one device.
         digest: SHA-256 of what it was read from and of its spec.
-        unscored: rows that got no scores so far, by reason.
     """
 
     name: str
@@ -91,25 +89,22 @@ class RewardModel:
     typesetter: Typesetter
     mesh: 'Mesh | None' = None
     digest: str = ''
-    unscored: collections.Counter[Unscored] = dataclasses.field(default_factory=collections.Counter)
 
     @property
     def stats(self) -> frozenset[str]:
         return frozenset()
 
     def score(self, rows: Sequence[Row], carry: Any) -> Scored:
-        """Scores every step; see `Verifier.score`.
-
-        A row that cannot be scored has no scores; `unscored` counts why.
-        """
+        """Scores every step; see `Verifier.score`."""
         entries: dict[int, _Entry] = dict(carry or {})
         scores: list[tuple[float, ...]] = [()] * len(rows)
         costs: list[Cost] = [FREE] * len(rows)
+        unscored: dict[int, Unscored] = {}
         plans = []
         for index, row in enumerate(rows):
             laid = self._lay(row)
             if isinstance(laid, Unscored):
-                self.unscored[laid] += 1
+                unscored[index] = laid
                 continue
             plans.append(self._plan(index, row, laid, entries))
             costs[index] = self._cost(plans[-1])
@@ -117,14 +112,14 @@ class RewardModel:
         for batch in self._batches(plans):
             for plan, found, parked in self._run(batch):
                 if any(math.isnan(found[read]) for read in plan.laid.reads):
-                    self.unscored[Unscored.NAN] += 1
+                    unscored[plan.number] = Unscored.NAN
                     continue
                 scores[plan.number] = tuple(found[read] for read in plan.laid.reads)
                 if plan.keeps:
                     kept[rows[plan.number].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, parked)
         for row in rows:
             entries.pop(row.handle, None)  # what is set again comes last: the longest unused goes first
-        return Scored(scores, costs, self._within_memory(entries | kept))
+        return Scored(scores, costs, self._within_memory(entries | kept), unscored)
 
     def price(self, row: Row, num_tokens: int) -> int:
         """FLOPs of scoring a row from its first token on: no less than `score` will charge for the row as it is.

@@ -38,6 +38,7 @@ from jaxreason.evaluate.journals import Journals
 from jaxreason.evaluate.label_config import AnyUnit, Config
 from jaxreason.evaluate.row_choice import adopt_rows, settle_rows
 from jaxreason.evaluate.units import POOLED, Unit, copies_of, pool_of, records_of, task_of, units_of
+from jaxreason.evaluate.verifier_probes import write_probes
 from jaxreason.search.drive import drive
 
 JOURNAL = 'journal-0.jsonl'  # of process 0, and of a process alone
@@ -113,6 +114,7 @@ def evaluate(
                 meter.end()
             journals.gather(peers, [unit.key for unit in units], meter.tell)
             if peers.is_first:
+                write_probes(folder, config, problems)
                 _write(config, folder, journals.entries, units)
             peers.exchange('written', '', meter.tell)
         finally:
@@ -208,6 +210,8 @@ def _run(
     config, session = open_session(config, problems, copies_of(config, units), digests, folder, peers, say)
     if session is None:
         return config
+    if peers.is_first:
+        write_probes(folder, config, problems, verifiers)
     meter.start()
     tasks = [task_of(config, unit) for unit in mine]
 
@@ -218,7 +222,7 @@ def _run(
     with Grader(num_workers=config.grading_workers) as grader:
         for index, result in drive(tasks, session, verifiers, on_tick=tell):
             unit = mine[index]
-            verdicts = grader.grade_many([(unit.problem.answer, c.text) for c in result.candidates], on_tick=tell)
+            verdicts = grader.grade_answers([(unit.problem.answer, c.answer) for c in result.candidates], on_tick=tell)
             strategy = config.strategies[unit.label] if unit.label is not None else None
             pool = pool_of(unit, result, verdicts, strategy)
             journals.append(unit.key, pool)

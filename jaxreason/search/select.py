@@ -49,20 +49,36 @@ def choose(candidates: Sequence[Candidate], vote: Vote, aggregation: Aggregation
     Returns:
         The choice; its answer is None where no candidate names one.
     """
-    weights: dict[str, float] = {}
+    voters = sorted((c for c in candidates if c.answer is not None), key=lambda c: c.sample)
+    keys = [answer_key(str(c.answer)) for c in voters]
+    scores = [1.0 if vote is Vote.MAJORITY else solution_score(c, aggregation) for c in voters]
     wording: dict[str, str] = {}
-    for candidate in sorted(candidates, key=lambda c: c.sample):
-        if candidate.answer is None:
-            continue
-        key = answer_key(candidate.answer)
-        wording.setdefault(key, candidate.answer)
-        if vote is Vote.MAJORITY:
-            weights[key] = weights.get(key, 0.0) + 1.0
-        elif vote is Vote.WEIGHTED:
-            weights[key] = weights.get(key, 0.0) + solution_score(candidate, aggregation)
-        else:
-            weights[key] = max(weights.get(key, -math.inf), solution_score(candidate, aggregation))
+    for candidate, key in zip(voters, keys, strict=True):
+        wording.setdefault(key, str(candidate.answer))
+    weights = tally(keys, scores, vote)
     # Python's sort is stable and dicts keep insertion order, so equal weights stay in sample order.
     ranked = sorted(weights, key=lambda key: -weights[key])
     votes = tuple((wording[key], weights[key]) for key in ranked)
     return Choice(votes[0][0] if votes else None, votes)
+
+
+def tally(keys: Sequence[str | None], scores: Sequence[float], vote: Vote) -> dict[str, float]:
+    """Weighs every distinct answer.
+
+    Args:
+        keys: the answer of each solution, in sample order; None where it names none.
+        scores: of each solution; not used by `MAJORITY`.
+        vote: how solutions become an answer.
+
+    Returns:
+        The weights, in the order in which the answers appear.
+    """
+    weights: dict[str, float] = {}
+    for key, score in zip(keys, scores, strict=True):
+        if key is None:
+            continue
+        if vote is Vote.NAIVE:
+            weights[key] = max(weights.get(key, -math.inf), score)
+        else:
+            weights[key] = weights.get(key, 0.0) + (1.0 if vote is Vote.MAJORITY else score)
+    return weights

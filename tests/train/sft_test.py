@@ -256,8 +256,12 @@ def test_generated_examples_are_not_those_of_a_test():
     tests = {problem.text for problem in jr.load_problems('procedural:nano:3', limit=300)}
     assert not tests & {each.question for each in worked + held_out} and not set(worked) & set(held_out)
     assert worked[0].solution.endswith('$.')
-    plain, _ = read_worked(ExampleSpec(source='procedural:nano:3', limit=1, answer_line=False), RAW)
+    bare = dataclasses.replace(RAW, answer_format='last_line')
+    plain, _ = read_worked(ExampleSpec(source='procedural:nano:3', limit=1), bare)
     assert len(plain[0].solution) == 8
+    chain, _ = read_worked(ExampleSpec(source='procedural:chain:2', limit=1), bare)
+    *_, last, answer = chain[0].solution.split('\n')
+    assert last.endswith(f'= {answer}')
 
 
 def test_a_dry_run_says_what_it_would_do():
