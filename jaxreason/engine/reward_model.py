@@ -136,11 +136,6 @@ class RewardModel:
             reads += num_tokens
         return self._flops(0, tokens, reads)
 
-    def why_unscored(self, row: Row) -> Unscored | None:
-        """Why a row cannot be scored, as far as its text tells; None where only the model's own numbers could prevent it."""
-        laid = self._lay(row)
-        return laid if isinstance(laid, Unscored) else None
-
     @functools.cached_property
     def _run_params(self) -> Any:
         """The decoder as scoring takes it; without a mesh a CPU uses packed weights."""

@@ -9,7 +9,6 @@ order of the ids, has the same bytes whether the run was killed or not.
 import dataclasses
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ from typing import Any
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import RunError
 from jaxreason.core.judged_steps import JUDGEMENTS, JudgedSteps, judged_from
-from jaxreason.core.protocols import Scored
 from jaxreason.core.quantities import quantity
 from jaxreason.core.records import cost_fields, to_line
 from jaxreason.core.types import Finish, Question, Row
-from jaxreason.core.verifier_spec import Unscored, VerifierChoice
+from jaxreason.core.verifier_spec import VerifierChoice
 from jaxreason.data.step_labelled import LabelledSteps, SolutionSpec, load_solutions
 from jaxreason.engine.peers import Peers
 from jaxreason.engine.reward_model import RewardModel
@@ -156,24 +154,20 @@ def judge(verifier: RewardModel, solutions: Sequence[LabelledSteps]) -> list[Jud
     Returns:
         A judgement of each, in the same order; one that could not be scored says why.
     """
-    rows = [row_of(solution) for solution in solutions]
-    scored: Scored = verifier.score(rows, None)
-    judged = []
-    for solution, row, scores, cost in zip(solutions, rows, scored.scores, scored.costs, strict=True):
-        reason = None if scores else verifier.why_unscored(row) or Unscored.NAN
-        judged.append(
-            JudgedSteps(
-                id=solution.id,
-                question_id=solution.question_id,
-                group=solution.group,
-                num_steps=len(solution.steps),
-                first_wrong=solution.first_wrong,
-                scores=scores,
-                unscored=None if reason is None else reason.value,
-                cost=cost_fields(cost),
-            )
+    scored = verifier.score([row_of(solution) for solution in solutions], None)
+    return [
+        JudgedSteps(
+            id=solution.id,
+            question_id=solution.question_id,
+            group=solution.group,
+            num_steps=len(solution.steps),
+            first_wrong=solution.first_wrong,
+            scores=scored.scores[index],
+            unscored=scored.unscored[index].value if index in scored.unscored else None,
+            cost=cost_fields(scored.costs[index]),
         )
-    return judged
+        for index, solution in enumerate(solutions)
+    ]
 
 
 def _write(folder: RunFolder, entries: Sequence[Any]) -> None:
@@ -209,14 +203,12 @@ def describe(config: StepJudgementConfig) -> str:
     if alone := sum(len(solution.steps) == 1 for solution in solutions):
         lines.append(('', f'{alone:,} are one step: there is no boundary in them'))
     verifier = open_verifier(config.verifier.source, preset=config.verifier.preset)
-    rows = [row_of(solution) for solution in solutions]
-    unscored = Counter(str(reason) for row in rows if (reason := verifier.why_unscored(row)))
-    flops = sum(verifier.price(row, 0) for row in rows)
+    prices = [verifier.price(row_of(solution), 0) for solution in solutions]  # 0 for what cannot be scored
     size = f'{verifier.config.num_parameters:,} parameters, context of {verifier.config.max_context:,} tokens'
     lines += [
         ('verifier', f'{verifier.name}: head {verifier.spec.head}, {size}'),
-        ('unscored', ', '.join(f'{count:,} {reason}' for reason, count in sorted(unscored.items())) or 'none'),
+        ('unscored', f'{prices.count(0):,}: too long for the verifier, or no text for its tokenizer'),
         ('batches', f'{verifier.spec.num_rows} rows'),
-        ('FLOPs', f'{quantity(flops, "FLOPs")} for the whole run'),
+        ('FLOPs', f'{quantity(sum(prices), "FLOPs")} for the whole run'),
     ]
     return aligned(lines)

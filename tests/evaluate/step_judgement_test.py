@@ -223,7 +223,7 @@ def test_the_dry_run_tells_what_the_run_does(whole, path):
     text = describe(read_config(path))
     judged = [judged_from(line) for line in read_lines(whole[0] / JUDGEMENTS)]
     flops = sum(one.cost.get('verify', 0) for one in judged)
-    assert '30 of 15 questions, 90 steps' in text and '6 are one step' in text and '1 too_long' in text
+    assert '30 of 15 questions, 90 steps' in text and '6 are one step' in text and 'unscored   1: ' in text
     assert f'{quantity(flops, "FLOPs")} for the whole run' in text
 
 
