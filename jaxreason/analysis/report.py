@@ -5,15 +5,17 @@ The page is a single file without scripts or requests, readable on a phone and i
 
 import collections
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jaxreason.analysis import health_page, page, tables
+from jaxreason.analysis import health_page, page, step_judgement, tables, training_page
 from jaxreason.analysis.figures import FIGURES, pictures, save_all
 from jaxreason.analysis.metrics import PHASES, Metrics, metrics_of
-from jaxreason.analysis.run_folder import Run, read_run
+from jaxreason.analysis.run_folder import JudgementRun, Run, is_judgement, read_judgements, read_run
+from jaxreason.analysis.training_page import TrainingRun
 from jaxreason.core.errors import RunError
 from jaxreason.core.files import write_whole
 from jaxreason.core.quantities import quantity
@@ -39,13 +41,47 @@ def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
     """
     if not run_folders:
         raise RunError('report: expected at least one run folder, got none.')
-    runs = [read_run(folder) for folder in run_folders]
-    summaries = [metrics_of(run) for run in runs]
-    title = f'jaxreason: {", ".join(run.name for run in runs)}'
-    body = ['<h1>jaxreason report</h1>', *map(_section, runs, summaries)]
-    for folder, run, metrics in zip(run_folders, runs, summaries, strict=True):
-        save_all(metrics, figure_caption(run, metrics), folder / 'figures')
+    parts = [_part(folder) for folder in run_folders]
+    title = f'jaxreason: {", ".join(part.name for part in parts)}'
+    body = ['<h1>jaxreason report</h1>', *(part.section for part in parts)]
+    for part in parts:
+        part.save_figures()
     write_whole(out_path, page.document(title, body))
+
+
+class _Part(NamedTuple):
+    """What a page says of one run."""
+
+    name: str
+    section: str
+    save_figures: Callable[[], None]
+
+
+def _part(folder: Path) -> _Part:
+    if is_judgement(folder):
+        return _judgements(folder)
+    return _training(folder) if training_page.is_training_run(folder) else _search(folder)
+
+
+def _search(folder: Path) -> _Part:
+    run = read_run(folder)
+    metrics = metrics_of(run)
+    save = functools.partial(save_all, metrics, figure_caption(run, metrics), folder / 'figures')
+    return _Part(run.name, _section(run, metrics), save)
+
+
+def _judgements(folder: Path) -> _Part:
+    run = read_judgements(folder)
+    made_with = f'verifier {run.verifier or "unknown"}, commit {_commit(run.environment)}'
+    parts = [*_heading(run, made_with), step_judgement.section(run), *_inputs(run)]
+    return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), lambda: None)
+
+
+def _training(folder: Path) -> _Part:
+    run = training_page.read_training_run(folder)
+    parts = [*_heading(run, f'commit {_commit(run.environment)}'), *training_page.section(run), *_inputs(run)]
+    save = functools.partial(training_page.save_figures, run, folder / 'figures')
+    return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), save)
 
 
 def figure_caption(run: Run, metrics: Metrics) -> str:
@@ -56,24 +92,37 @@ def figure_caption(run: Run, metrics: Metrics) -> str:
 
 
 def _made_with(run: Run) -> str:
-    commit = str(run.environment.get('commit', 'unknown'))
-    if len(commit) >= 40:  # a full hash, with a plus where the tree had uncommitted changes
-        commit = commit[:10] + commit[40:]
-    return f'model {run.model or "unknown"}, commit {commit}'
+    return f'model {run.model or "unknown"}, commit {_commit(run.environment)}'
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    commit = str(environment.get('commit', 'unknown'))
+    return commit[:10] + commit[40:] if len(commit) >= 40 else commit  # a full hash, with a plus where the tree was changed
+
+
+def _heading(run: Run | JudgementRun | TrainingRun, made_with: str) -> list[str]:
+    return [
+        f'<h2>{page.text(run.name)}</h2>',
+        f'<p class="quiet">{page.text(made_with)}, device {page.text(run.environment.get("device", "unknown"))}</p>',
+    ]
+
+
+def _inputs(run: Run | JudgementRun | TrainingRun) -> list[str]:
+    """Configuration and environment, folded."""
+    parts = ['<h3>Configuration and environment</h3>']
+    for name, content in (('config.yaml', run.config), ('environment.json', _pretty(run.environment))):
+        parts.append(page.folded(name, f'<pre>{page.text(page.clipped(content, 10 * MAX_CHARACTERS))}</pre>'))
+    return parts
 
 
 def _section(run: Run, metrics: Metrics) -> str:
     parts = [
-        f'<h2>{page.text(run.name)}</h2>',
-        f'<p class="quiet">{page.text(_made_with(run))}, device {page.text(run.environment.get("device", "unknown"))}</p>',
+        *_heading(run, _made_with(run)),
         page.table(tables.columns(metrics), tables.rows(metrics)),
         f'<p class="quiet">{page.text(tables.caption(metrics))}</p>',
     ]
     parts += [*pictures(FIGURES, metrics), _cost(metrics), _samples(metrics), *health_page.section(metrics)]
-    parts.append(_questions(run, metrics))
-    parts.append('<h3>Configuration and environment</h3>')
-    for name, content in (('config.yaml', run.config), ('environment.json', _pretty(run.environment))):
-        parts.append(page.folded(name, f'<pre>{page.text(page.clipped(content, 10 * MAX_CHARACTERS))}</pre>'))
+    parts += [_questions(run, metrics), *_inputs(run)]
     return '\n'.join(['<section>', *parts, '</section>'])
 
 

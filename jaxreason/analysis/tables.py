@@ -60,12 +60,34 @@ def rich_table(metrics: Mapping[str, Any], title: str = '') -> 'Table':
 
 def print_table(metrics: Mapping[str, Any], title: str = '') -> None:
     """Prints the table to standard output, 120 columns wide where that is no terminal."""
+    _print(rich_table(metrics, title))
+
+
+def print_cells(cells: Sequence[Sequence[str]], title: str = '') -> None:
+    """Prints a table to standard output, likewise: words in the first column, numbers in the others.
+
+    Args:
+        cells: rows of text, the first one the heads.
+        title: stands above it.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(printable(title)) if title else None, box=None, padding=(0, 2, 0, 0))
+    for index, head in enumerate(cells[0]):
+        table.add_column(head, justify='left' if index == 0 else 'right', no_wrap=index > 0, overflow='fold', min_width=2)
+    for row in cells[1:]:
+        table.add_row(*(Text(printable(cell)) for cell in row))  # Text: never read as markup
+    _print(table)
+
+
+def _print(table: 'Table') -> None:
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = 120
-    console.print(rich_table(metrics, title))
+    console.print(table)
 
 
 def markdown(metrics: Mapping[str, Any]) -> str:

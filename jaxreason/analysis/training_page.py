@@ -82,25 +82,19 @@ def plot_losses(ax: 'Axes', frame: Frame) -> None:
         ax.plot(*zip(*points, strict=True), style, color=colour, linewidth=width, label=curve)
         if curve == 'held out':
             step, loss = min(points, key=lambda point: point[1])
-            ax.annotate(f'{loss:.3f}', (step, loss), (0, -14), textcoords='offset points', ha='center', color=colour, fontsize=9)
+            ax.annotate(
+                f'{loss:.3f}', (step, loss), (0, -14), textcoords='offset points', ha='center', color=colour, fontsize=9
+            )
     ax.set_xlabel('steps')
     ax.set_ylabel('loss, nats a target')
     ax.margins(y=0.12)
 
 
-def section(run: TrainingRun) -> str:
-    """The section as HTML."""
-    steps = [line['step'] for line in run.lines]
-    facts = f'{max(steps, default=0):,} steps, device {run.environment.get("device", "unknown")}'
-    parts = [f'<h2>{page.text(run.name)}</h2>', f'<p class="quiet">{page.text(facts)}</p>']
-    parts += [picture_of(name, plot, frame) for name, plot, frame in figures_of(run)]
-    if run.held_out is not None:
-        parts.append(_held_out(run.held_out))
-    parts.append('<h3>Configuration and environment</h3>')
-    pretty = json.dumps(run.environment, indent=2, sort_keys=True)
-    for name, content in (('config.yaml', run.config), ('environment.json', pretty)):
-        parts.append(page.folded(name, f'<pre>{page.text(page.clipped(content, 40_000))}</pre>'))
-    return '\n'.join(['<section>', *parts, '</section>'])
+def section(run: TrainingRun) -> list[str]:
+    """The section as HTML parts."""
+    steps = max((line['step'] for line in run.lines), default=0)
+    parts = [f'<p class="quiet">{steps:,} steps</p>', *(picture_of(name, plot, frame) for name, plot, frame in figures_of(run))]
+    return parts if run.held_out is None else [*parts, _held_out(run.held_out)]
 
 
 def save_figures(run: TrainingRun, folder: Path) -> None:

@@ -21,6 +21,7 @@ import jax
 
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import ConfigError, ProcessError, RunError
+from jaxreason.core.judged_steps import JudgedSteps
 from jaxreason.core.labels import LabelledQuestion
 from jaxreason.core.records import Pool, Record, pool_from
 from jaxreason.core.types import Problem
@@ -70,7 +71,7 @@ class Progress:
     total: int
     tokens: int
     seconds: float
-    finished: Finished | LabelledQuestion | None = None
+    finished: Finished | LabelledQuestion | JudgedSteps | None = None
 
 
 def evaluate(
@@ -187,7 +188,7 @@ class Meter:
         """Notes the tokens that this process has drawn."""
         self._tokens = tokens
 
-    def tell(self, finished: Finished | LabelledQuestion | None = None) -> None:
+    def tell(self, finished: Finished | LabelledQuestion | JudgedSteps | None = None) -> None:
         """Reports, to the user and to process 0."""
         self._finished += finished is not None
         self._peers.tell(self._finished, self._tokens)
@@ -262,7 +263,7 @@ def open_session(
     """
     if verifiers is None:
         config = _settle_rows(config, None, folder, peers, say)
-        _settle_environment(folder, None, peers)
+        settle_environment(folder, None, peers)
         return config, None
     if peers.count > 1 and config.model.mesh is not None and spans_processes(make_mesh(config.model.mesh)):
         raise ConfigError(
@@ -281,7 +282,7 @@ def open_session(
     session = dataclasses.replace(sampler, **vars(config.sampler)).session()
     session.prepare(questions)
     digests = {name: verifier.digest for name, verifier in verifiers.items()}
-    _settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
+    settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
     return config, session
 
 
@@ -307,13 +308,14 @@ def _settle_rows(config: Config, mine: RowChoice | None, folder: RunFolder, peer
     return config
 
 
-def _settle_environment(folder: RunFolder, mine: Mapping[str, Any] | None, peers: Peers) -> None:
+def settle_environment(folder: RunFolder, mine: Mapping[str, Any] | None, peers: Peers, pinned: Sequence[str] = PINNED) -> None:
     """Compares what the processes run with, and writes down that of process 0, or compares it with what is written.
 
     Args:
         folder: of the run.
         mine: environment of this process; None where it has nothing to run.
         peers: the processes.
+        pinned: keys whose values decide the results.
 
     Raises:
         ProcessError: what decides the records differs between two processes.
@@ -323,17 +325,17 @@ def _settle_environment(folder: RunFolder, mine: Mapping[str, Any] | None, peers
     first = json.loads(texts[0])
     for index, text in enumerate(texts):
         theirs = json.loads(text) or first
-        for name in PINNED:
+        for name in pinned:
             if theirs[name] != first[name]:
                 raise ProcessError(
                     f'{peers.name(index)} has {name} {theirs[name]!r}, process 0 has {first[name]!r}; '
                     'records of one run must come from one setting: make them the same.'
                 )
     if peers.is_first:
-        folder.check_environment(first, PINNED)
+        folder.check_environment(first, pinned)
     peers.exchange('environment is written', '')  # once, where they share a folder
     if mine and not peers.is_first:
-        folder.check_environment(first, PINNED)
+        folder.check_environment(first, pinned)
 
 
 def _write(config: EvaluateConfig, folder: RunFolder, entries: Mapping[str, Any], units: Sequence[Unit]) -> None:
