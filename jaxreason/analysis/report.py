@@ -54,7 +54,7 @@ class _Part(NamedTuple):
 
     name: str
     section: str
-    save_figures: Callable[[], None]
+    save_figures: Callable[[], object]
 
 
 def _part(folder: Path) -> _Part:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 METRICS, HELD_OUT = 'metrics.jsonl', 'held_out.json'
-_POINTS = 400  # of a curve: more are averaged
+_POINTS = 120  # of a curve: more are averaged
 
 
 class TrainingRun(NamedTuple):
@@ -54,7 +54,7 @@ def figures_of(run: TrainingRun) -> list[tuple[str, Plot, Frame]]:
     bins = ((run.held_out or {}).get('calibration') or {'bins': []})['bins']
     made: list[tuple[str, Plot, Frame]] = [
         ('loss_against_steps', plot_losses, loss_frame(run.lines)),
-        ('held_out_reliability', plot_reliability, reliability_rows(run.name, bins)),
+        ('held_out_reliability', plot_step_reliability, reliability_rows(run.name, bins)),
     ]
     return [(name, plot, frame) for name, plot, frame in made if frame]
 
@@ -90,6 +90,13 @@ def plot_losses(ax: 'Axes', frame: Frame) -> None:
     ax.margins(y=0.12)
 
 
+def plot_step_reliability(ax: 'Axes', frame: Frame) -> None:
+    """Draws the mean label of steps against their score (per cent), intervals as bars."""
+    plot_reliability(ax, frame)
+    ax.set_xlabel('score of a step, % (mean of each tenth of the scale)')
+    ax.set_ylabel('label of these steps, % (mean)')
+
+
 def section(run: TrainingRun) -> list[str]:
     """The section as HTML parts."""
     steps = max((line['step'] for line in run.lines), default=0)
@@ -117,7 +124,7 @@ def _held_out(held_out: Mapping[str, Any]) -> str:
         *((f'left out: {reason.replace("_", " ")}', f'{count:,}') for reason, count in held_out['left_out'].items()),
     ]
     note = (
-        'On questions that nothing was learnt from. A step counts as right where its label is at least one half: of Monte-Carlo '
-        'labels, that is where most rollouts ended right. [95 % bootstrap interval over questions] (number of questions).'
+        'On questions that nothing was learnt from. A step counts as right where its label is at least one half: with '
+        'Monte-Carlo labels, where at least half of its rollouts ended right. [95 % bootstrap interval over questions] (number of questions).'
     )
     return f'<h3>Held-out questions</h3>{page.table(("what", "value"), rows)}<p class="quiet">{page.text(note)}</p>'
