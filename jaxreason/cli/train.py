@@ -17,6 +17,8 @@ FLAGS = ('out', *together.FLAGS)
 # Kind -> its module, which has `train` and `describe`, and the configuration in it.
 KINDS = {
     'sft': ('jaxreason.train.sft', 'SftConfig'),
+    'prm': ('jaxreason.train.reward', 'PrmConfig'),
+    'orm': ('jaxreason.train.reward', 'OrmConfig'),
 }
 
 

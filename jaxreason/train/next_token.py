@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.models.heads import lm_logits
-from jaxreason.models.transformer import forward, unstack_layers
+from jaxreason.models.transformer import Dropout, forward, unstack_layers
 from jaxreason.train.state import Objective, Sums
 
 # Most logits at once. Beyond, positions are cut into groups whose logits are computed, and once more in the backward pass.
@@ -16,14 +16,15 @@ MAX_LOGITS = 1 << 24
 
 
 def next_token_objective(
-    config: ModelConfig, *, unrolled: bool, remat: bool = False, max_logits: int = MAX_LOGITS
+    config: ModelConfig, *, unrolled: bool, remat: bool = False, dropout: float = 0.0, max_logits: int = MAX_LOGITS
 ) -> Objective:
     """Cross-entropy of the next token, in nats, over the positions that have a target.
 
     Args:
         config: the architecture.
         unrolled: run the layers one by one rather than in a scan.
-        remat: compute what lies inside a layer once more in the backward pass, rather than keep it.
+        remat: as of `forward`.
+        dropout: as of `Dropout`.
         max_logits: the most that are in memory at once.
 
     Returns:
@@ -31,9 +32,13 @@ def next_token_objective(
         targets that have the largest logit.
     """
 
-    def objective(params: Any, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, Sums]:
+    def objective(params: Any, batch: Mapping[str, jax.Array], key: jax.Array | None) -> tuple[jax.Array, Sums]:
         params = unstack_layers(params) if unrolled else params
-        hidden_btd, _ = forward(config, params, batch['tokens'], batch['positions'], segments_bc=batch['segments'], remat=remat)
+        noise = None if key is None or not dropout else Dropout(key, dropout)
+        tokens_bt, positions_bt = batch['tokens'], batch['positions']
+        hidden_btd, _ = forward(
+            config, params, tokens_bt, positions_bt, segments_bc=batch['segments'], dropout=noise, remat=remat
+        )
         total, correct = _over_groups(config, params, hidden_btd, batch['targets'], max_logits)
         return total, {'weight': jnp.sum(batch['targets'] >= 0).astype(jnp.float32), 'accuracy': correct}
 
