@@ -57,13 +57,14 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
 def _solve(config, questions: Sequence[str], show: Callable[[Outcome], None]) -> None:
     """Answers questions together; shows them in their order, each as soon as those before it are there."""
     from jaxreason.cli.interrupt import Interrupt
+    from jaxreason.engine.backbone_verifier import heads_of
     from jaxreason.engine.sampler import Sampler
     from jaxreason.evaluate.config import load_policy, load_verifiers
 
     with Interrupt() as interrupt:
         lm = load_policy(config.model)
-        sampler = Sampler(lm, prompt=config.prompt, **vars(config.sampler))
-        verifiers = load_verifiers(config.verifiers)
+        verifiers = load_verifiers(config.verifiers, lm)
+        sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), **vars(config.sampler))
         stream = config.strategy.stream(
             questions, sampler, verifiers, seed=config.seed, budget=config.budget, on_tick=interrupt.check
         )

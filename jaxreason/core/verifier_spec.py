@@ -118,13 +118,20 @@ class VerifierChoice:
         preset: a published one; None where the folder says what it is.
         dtype: of parameters and matrix operands; None takes that of the folder's spec.
         mesh: sizes of the axes `data` and `model`; None takes that of the folder's spec.
+        on: `own`, a decoder of its own, or `policy`: a head on the policy, whose decoder it must share bit for bit. The sampler
+            then reads it as it samples, in the policy's dtype and on its mesh.
     """
 
     source: str
     preset: str | None = None
     dtype: Literal['float32', 'bfloat16'] | None = None
     mesh: dict[str, int] | None = None
+    on: Literal['own', 'policy'] = 'own'
 
     def __post_init__(self):
         if self.mesh is not None:
             check_axes(self.mesh)
+        if self.on == 'policy' and (self.dtype is not None or self.mesh is not None):
+            raise ConfigError(
+                f'{self.source}: on the policy a verifier has its dtype and mesh; leave them out, or choose on: own.'
+            )

@@ -117,11 +117,19 @@ class SolveConfig:
         _check_strategy('strategy', self.strategy, self.verifiers, self.sampler, self.budget)
 
 
-def load_verifiers(choices: Mapping[str, VerifierChoice]) -> dict[str, Verifier]:
-    """The verifiers that strategies may name: those that need no training, and the configuration's own, loaded."""
+def load_verifiers(choices: Mapping[str, VerifierChoice], lm: LanguageModel) -> dict[str, Verifier]:
+    """The verifiers that strategies may name: those that need no training, and the configuration's own, loaded.
+
+    Args:
+        choices: the configuration's own, by name.
+        lm: the policy, which some of them may be heads on.
+    """
     found: dict[str, Verifier] = {name: kind() for name, kind in VERIFIERS.items()}
     for name, choice in choices.items():
-        found[name] = load_verifier(choice.source, preset=choice.preset, dtype=choice.dtype, mesh=choice.mesh)
+        if choice.on == 'policy':
+            found[name] = dataclasses.replace(load_verifier(choice.source, preset=choice.preset, policy=lm), name=name)
+        else:
+            found[name] = load_verifier(choice.source, preset=choice.preset, dtype=choice.dtype, mesh=choice.mesh)
     return found
 
 
@@ -135,7 +143,7 @@ def _check_verifiers(choices: Mapping[str, VerifierChoice], strategies: Iterable
 
 
 class _Unloaded:
-    """Stands for a trained verifier while a configuration is checked: it reads text, so it needs no statistics."""
+    """Stands for a trained verifier while a configuration is checked: no statistics need be asked for by hand."""
 
     stats: frozenset[str] = frozenset()
 

@@ -18,6 +18,7 @@ from jaxreason.core.types import Problem, Row
 from jaxreason.core.user_cache import user_cache
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.engine.backbone_verifier import BackboneVerifier, heads_of
 from jaxreason.engine.buckets import cache_bytes, check_context
 from jaxreason.engine.memory import place_on_cpu
 from jaxreason.engine.rows import GIB, check_memory, choose_rows, resolve_cache_dtype
@@ -53,6 +54,10 @@ def describe(config: EvaluateConfig) -> str:
     seeds = f'{len(config.seeds)} seed' + 's' * (len(config.seeds) > 1)
     lines = [('problems', f'{len(problems):,} of {config.data.source}, {seeds}: {len(units):,} units of search')]
     seen = inspect(config, problems, copies_of(config, units))
+    if seen.model is not None and seen.tokenizer is not None:
+        for head in heads_of({name: _judge(config, name) for name in config.verifiers}):
+            head.check_policy(seen.model, seen.tokenizer)
+            head.check_prompt(config.prompt, problems[0].question)
     return aligned([*lines, *seen.lines, *_work(seen.config, units, seen.model, seen.lengths)])
 
 
@@ -122,13 +127,14 @@ def most_flops(config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_to
 
 
 @functools.lru_cache(maxsize=8)
-def _opened(source: str, preset: str | None) -> Verifier:
-    return open_verifier(source, preset=preset)
+def _opened(source: str, preset: str | None, on: str) -> Verifier:
+    opened = open_verifier(source, preset=preset)
+    return BackboneVerifier.of(opened) if on == 'policy' else opened
 
 
 def _judge(config: EvaluateConfig, name: str) -> Verifier:
     choice = config.verifiers.get(name)
-    return VERIFIERS[name]() if choice is None else _opened(choice.source, choice.preset)
+    return VERIFIERS[name]() if choice is None else _opened(choice.source, choice.preset, choice.on)
 
 
 def _open(source: str) -> Weights | None:

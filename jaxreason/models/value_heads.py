@@ -20,7 +20,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import WeightsError
 from jaxreason.core.verifier_spec import HeadKind
 from jaxreason.models.layers import soft_cap
-from jaxreason.models.transformer import Parameters
+from jaxreason.models.transformer import Parameters, embedding_rows
 
 Head = Mapping[str, Any]
 
@@ -111,7 +111,12 @@ def embedded(params: Parameters, tokens_bt: jax.Array) -> jax.Array:
         params: of the decoder; packed ones have the table too.
         tokens_bt: token ids.
     """
-    return params['embedding'][tokens_bt].astype(jnp.float32)
+    return embedding_rows(params, tokens_bt).astype(jnp.float32)
+
+
+def state_value(head: Head, hidden_btd: jax.Array) -> jax.Array:
+    """The value of every state under a head of kind `action_value`, before any penalty: float32 [b, t]."""
+    return _layers(head['value'], hidden_btd)[..., 0]
 
 
 def action_log_odds(head: Head, hidden_btd: jax.Array, embedded_btd: jax.Array, is_counted_bt: jax.Array) -> jax.Array:
@@ -127,7 +132,7 @@ def action_log_odds(head: Head, hidden_btd: jax.Array, embedded_btd: jax.Array, 
     before_btd = jnp.pad(hidden_btd[:, :-1], ((0, 0), (1, 0), (0, 0)))
     is_counted_bt = is_counted_bt & (jnp.arange(hidden_btd.shape[1]) > 0)[None, :]
     taken_bt = jnp.where(is_counted_bt, penalties(head, before_btd, embedded_btd), 0.0)
-    return _layers(head['value'], hidden_btd)[..., 0] + jnp.cumsum(taken_bt, axis=1)
+    return state_value(head, hidden_btd) + jnp.cumsum(taken_bt, axis=1)
 
 
 def head_parameters(head: Head) -> int:
