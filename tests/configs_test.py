@@ -8,6 +8,7 @@ import pytest
 from jaxreason.core import config
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.label_config import LabelConfig
+from jaxreason.evaluate.step_judgement import StepJudgementConfig
 from jaxreason.train.sft import SftConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,8 +17,9 @@ KINDS = {'evaluate': EvaluateConfig, 'label': LabelConfig, 'train sft': SftConfi
 
 
 def kind_of(path):
-    verb = path.read_text().split(' configs/')[0].removeprefix('# jaxreason ')
-    return KINDS[verb]
+    text = path.read_text()
+    verb = text.split(' configs/')[0].removeprefix('# jaxreason ')
+    return StepJudgementConfig if '\nsolutions:' in text else KINDS[verb]
 
 
 def test_there_are_some():

@@ -7,7 +7,6 @@ counted apart. Floats are rounded, so that the same records give the same bytes.
 """
 
 import collections
-import dataclasses
 import functools
 import json
 import math
@@ -17,11 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreason.analysis.run_folder import read_run
-from jaxreason.analysis.stats import Estimate, bootstrap_mean, paired_difference, pass_at_k
+from jaxreason.analysis.health import verifier_health
+from jaxreason.analysis.run_folder import Run, read_run
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.files import write_whole
-from jaxreason.core.records import Block, Pool, Record, cost_from
+from jaxreason.core.records import Block, Pool, PoolCandidate, Record, cost_from
+from jaxreason.core.stats import bootstrap_mean, interval, paired_difference, pass_at_k, rounded
 from jaxreason.core.types import Verdict
 
 Metrics = dict[str, Any]
@@ -38,7 +38,13 @@ class _Group(NamedTuple):
     pool: str
 
 
-def compute(records: Sequence[Record], pools: Sequence[Pool] = (), labels: Sequence[str] = ()) -> Metrics:
+def compute(
+    records: Sequence[Record],
+    pools: Sequence[Pool] = (),
+    labels: Sequence[str] = (),
+    step_delimiter: str = '\n\n',
+    probes: Mapping[str, Any] | None = None,
+) -> Metrics:
     """Summarises a run.
 
     Args:
@@ -46,10 +52,12 @@ def compute(records: Sequence[Record], pools: Sequence[Pool] = (), labels: Seque
         pools: the candidates behind them, for pass@k and finish reasons.
         labels: strategies in the order to show, the baseline to compare with first; others follow by name. Empty for no
             comparison.
+        step_delimiter: what ended a step, for `analysis.health`.
+        probes: content of `verifier_probes.json`; None where there is none.
 
     Returns:
-        JSON values: `num_questions`, `num_seeds`, `baseline`, `rows`, `pools`; accuracies in [0, 1], FLOPs and tokens
-        per question.
+        JSON values: `num_questions`, `num_seeds`, `baseline`, `rows`, `pools`, `verifiers` (`analysis.health`); accuracies in
+        [0, 1], FLOPs and tokens per question.
 
     Raises:
         ValueError: there are no records, none of the baseline, or one that holds no answer.
@@ -75,7 +83,13 @@ def compute(records: Sequence[Record], pools: Sequence[Pool] = (), labels: Seque
         'baseline': baseline,
         'rows': [_row(group, groups, baseline) for group in sorted(groups, key=lambda group: (order[group.strategy], group))],
         'pools': [_pool(name, by_pool[name]) for name in sorted(by_pool)],
+        'verifiers': verifier_health(pools, step_delimiter, probes),
     }
+
+
+def metrics_of(run: Run) -> Metrics:
+    """Summarises a run that was read from its folder."""
+    return compute(run.records, run.pools, run.labels, run.step_delimiter, run.probes)
 
 
 def write_metrics(folder: Path) -> Metrics:
@@ -84,8 +98,7 @@ def write_metrics(folder: Path) -> Metrics:
     Raises:
         RunError: the records cannot be read, or the file cannot be written.
     """
-    run = read_run(folder)
-    metrics = compute(run.records, run.pools, run.labels)
+    metrics = metrics_of(read_run(folder))
     write_whole(folder / 'metrics.json', to_text(metrics))
     return metrics
 
@@ -107,8 +120,8 @@ def _row(group: _Group, groups: Mapping[_Group, Sequence[Record]], baseline: str
         'num_questions': len({record.question_id for record in records}),
         'num_seeds': len({record.seed for record in records}),
         'num_blocks': max(len(record.blocks) for record in records),
-        'accuracy': _interval(bootstrap_mean(_table(_accuracies(records)))),
-        'accuracy_first_block': _interval(bootstrap_mean(_table(_accuracies(records, first=True)))),
+        'accuracy': interval(bootstrap_mean(_table(_accuracies(records)))),
+        'accuracy_first_block': interval(bootstrap_mean(_table(_accuracies(records, first=True)))),
         'gain': _gain(group, groups, baseline),
         'tokens': _mean_cost(records, {'prompt': 'prompt_tokens', 'new': 'new_tokens', 'scored': 'scored_tokens'}),
         'flops': _mean_cost(records, {'total': 'flops'} | {name: name for name in (*PHASES, 'lookahead', 'discarded')}),
@@ -133,7 +146,7 @@ def _gain(group: _Group, groups: Mapping[_Group, Sequence[Record]], baseline: st
     estimate = paired_difference(
         _table({question: ours[question] for question in shared}), _table({question: theirs[question] for question in shared})
     )
-    return {'baseline': baseline, 'num_questions': estimate.num_questions, **_interval(estimate)}
+    return {'baseline': baseline, 'num_questions': estimate.num_questions, **interval(estimate)}
 
 
 def _accuracies(records: Iterable[Record], first: bool = False) -> dict[str, dict[int, float]]:
@@ -162,7 +175,7 @@ def _mean_cost(records: Sequence[Record], names: Mapping[str, str]) -> Metrics:
         spent: Cost = total(cost_from(block.cost) for block in record.blocks)
         by_question[record.question_id].append([getattr(spent, name) / len(record.blocks) for name in names.values()])
     means = np.mean([np.mean(by_question[question], axis=0) for question in sorted(by_question)], axis=0)
-    return {name: _rounded(mean) for name, mean in zip(names, means, strict=True)}
+    return {name: rounded(mean) for name, mean in zip(names, means, strict=True)}
 
 
 def _pool(name: str, pools: Sequence[Pool]) -> Metrics:
@@ -181,12 +194,20 @@ def _pool(name: str, pools: Sequence[Pool]) -> Metrics:
         'num_candidates': num_candidates,
         'any_correct': _coverage(pools, lambda drawn, correct: float(correct > 0)),
         'pass_at': [
-            {'k': k, 'flops': _rounded(prompt + k * each), **_coverage(pools, functools.partial(pass_at_k, k=k))} for k in ks
+            {'k': k, 'flops': rounded(prompt + k * each), **_coverage(pools, functools.partial(pass_at_k, k=k))} for k in ks
         ],
         'finish': dict(sorted(finishes.items())),
         'candidates': {verdict.value: verdicts[verdict.value] for verdict in Verdict},
-        'tokens_per_candidate': _rounded(_mean(len(candidate.tokens) for candidate in candidates)),
+        'unscored': _unscored(candidates),
+        'tokens_per_candidate': rounded(_mean(len(candidate.tokens) for candidate in candidates)),
     }
+
+
+def _unscored(candidates: Sequence[PoolCandidate]) -> dict[str, dict[str, int]]:
+    """Candidates without scores, by verifier that was asked and by reason."""
+    names = sorted({name for candidate in candidates for name in candidate.scores})
+    reasons = {name: collections.Counter(c.unscored[name] for c in candidates if name in c.unscored) for name in names}
+    return {name: dict(sorted(counts.items())) for name, counts in reasons.items()}
 
 
 def _ks(num_candidates: int) -> list[int]:
@@ -200,20 +221,10 @@ def _coverage(pools: Sequence[Pool], share: Callable[[int, int], Any]) -> Metric
     for pool in pools:
         num_correct = sum(candidate.verdict == Verdict.CORRECT for candidate in pool.candidates)
         values[pool.question_id][pool.seed] = float(share(len(pool.candidates), num_correct))
-    return _interval(bootstrap_mean(_table(values)))
+    return interval(bootstrap_mean(_table(values)))
 
 
 def _mean(values: Iterable[float]) -> float:
     """The mean; 0 of none."""
     listed = list(values)
     return sum(listed) / len(listed) if listed else 0.0
-
-
-def _interval(estimate: Estimate) -> Metrics:
-    fields = dataclasses.asdict(estimate)
-    return {name: None if fields[name] is None else _rounded(fields[name]) for name in ('point', 'low', 'high')}
-
-
-def _rounded(value: float) -> float:
-    """Six digits after the point: more than any interval here can tell apart. Adding 0.0 turns -0.0 into 0.0."""
-    return round(float(value), 6) + 0.0

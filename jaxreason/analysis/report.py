@@ -5,15 +5,17 @@ The page is a single file without scripts or requests, readable on a phone and i
 
 import collections
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jaxreason.analysis import page, tables
-from jaxreason.analysis.figures import FIGURES, png, save_all
-from jaxreason.analysis.metrics import PHASES, Metrics, compute
-from jaxreason.analysis.run_folder import Run, read_run
+from jaxreason.analysis import health_page, page, step_judgement, tables, training_page
+from jaxreason.analysis.figures import FIGURES, pictures, save_all
+from jaxreason.analysis.metrics import PHASES, Metrics, metrics_of
+from jaxreason.analysis.run_folder import JudgementRun, Run, is_judgement, read_judgements, read_run
+from jaxreason.analysis.training_page import TrainingRun
 from jaxreason.core.errors import RunError
 from jaxreason.core.files import write_whole
 from jaxreason.core.quantities import quantity
@@ -39,13 +41,47 @@ def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
     """
     if not run_folders:
         raise RunError('report: expected at least one run folder, got none.')
-    runs = [read_run(folder) for folder in run_folders]
-    summaries = [compute(run.records, run.pools, run.labels) for run in runs]
-    title = f'jaxreason: {", ".join(run.name for run in runs)}'
-    body = ['<h1>jaxreason report</h1>', *map(_section, runs, summaries)]
-    for folder, run, metrics in zip(run_folders, runs, summaries, strict=True):
-        save_all(metrics, figure_caption(run, metrics), folder / 'figures')
+    parts = [_part(folder) for folder in run_folders]
+    title = f'jaxreason: {", ".join(part.name for part in parts)}'
+    body = ['<h1>jaxreason report</h1>', *(part.section for part in parts)]
+    for part in parts:
+        part.save_figures()
     write_whole(out_path, page.document(title, body))
+
+
+class _Part(NamedTuple):
+    """What a page says of one run."""
+
+    name: str
+    section: str
+    save_figures: Callable[[], object]
+
+
+def _part(folder: Path) -> _Part:
+    if is_judgement(folder):
+        return _judgements(folder)
+    return _training(folder) if training_page.is_training_run(folder) else _search(folder)
+
+
+def _search(folder: Path) -> _Part:
+    run = read_run(folder)
+    metrics = metrics_of(run)
+    save = functools.partial(save_all, metrics, figure_caption(run, metrics), folder / 'figures')
+    return _Part(run.name, _section(run, metrics), save)
+
+
+def _judgements(folder: Path) -> _Part:
+    run = read_judgements(folder)
+    made_with = f'verifier {run.verifier or "unknown"}, commit {_commit(run.environment)}'
+    parts = [*_heading(run, made_with), step_judgement.section(run), *_inputs(run)]
+    return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), lambda: None)
+
+
+def _training(folder: Path) -> _Part:
+    run = training_page.read_training_run(folder)
+    parts = [*_heading(run, f'commit {_commit(run.environment)}'), *training_page.section(run), *_inputs(run)]
+    save = functools.partial(training_page.save_figures, run, folder / 'figures')
+    return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), save)
 
 
 def figure_caption(run: Run, metrics: Metrics) -> str:
@@ -56,27 +92,37 @@ def figure_caption(run: Run, metrics: Metrics) -> str:
 
 
 def _made_with(run: Run) -> str:
-    commit = str(run.environment.get('commit', 'unknown'))
-    if len(commit) >= 40:  # a full hash, with a plus where the tree had uncommitted changes
-        commit = commit[:10] + commit[40:]
-    return f'model {run.model or "unknown"}, commit {commit}'
+    return f'model {run.model or "unknown"}, commit {_commit(run.environment)}'
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    commit = str(environment.get('commit', 'unknown'))
+    return commit[:10] + commit[40:] if len(commit) >= 40 else commit  # a full hash, with a plus where the tree was changed
+
+
+def _heading(run: Run | JudgementRun | TrainingRun, made_with: str) -> list[str]:
+    return [
+        f'<h2>{page.text(run.name)}</h2>',
+        f'<p class="quiet">{page.text(made_with)}, device {page.text(run.environment.get("device", "unknown"))}</p>',
+    ]
+
+
+def _inputs(run: Run | JudgementRun | TrainingRun) -> list[str]:
+    """Configuration and environment, folded."""
+    parts = ['<h3>Configuration and environment</h3>']
+    for name, content in (('config.yaml', run.config), ('environment.json', _pretty(run.environment))):
+        parts.append(page.folded(name, f'<pre>{page.text(page.clipped(content, 10 * MAX_CHARACTERS))}</pre>'))
+    return parts
 
 
 def _section(run: Run, metrics: Metrics) -> str:
     parts = [
-        f'<h2>{page.text(run.name)}</h2>',
-        f'<p class="quiet">{page.text(_made_with(run))}, device {page.text(run.environment.get("device", "unknown"))}</p>',
+        *_heading(run, _made_with(run)),
         page.table(tables.columns(metrics), tables.rows(metrics)),
         f'<p class="quiet">{page.text(tables.caption(metrics))}</p>',
     ]
-    for name, plot, frame_of in FIGURES:
-        frame = frame_of(metrics)
-        if frame:
-            parts.append(page.picture(png(plot, frame), png(plot, frame, theme='dark'), name.replace('_', ' ')))
-    parts += [_cost(metrics), _samples(metrics), _questions(run, metrics)]
-    parts.append('<h3>Configuration and environment</h3>')
-    for name, content in (('config.yaml', run.config), ('environment.json', _pretty(run.environment))):
-        parts.append(page.folded(name, f'<pre>{page.text(page.clipped(content, 10 * MAX_CHARACTERS))}</pre>'))
+    parts += [*pictures(FIGURES, metrics), _cost(metrics), _samples(metrics), *health_page.section(metrics)]
+    parts += [_questions(run, metrics), *_inputs(run)]
     return '\n'.join(['<section>', *parts, '</section>'])
 
 
@@ -93,13 +139,18 @@ def _cost(metrics: Metrics) -> str:
 
 
 def _samples(metrics: Metrics) -> str:
-    """What the pools hold: how samples ended, and how many answers could not be judged."""
+    """What the pools hold: how samples ended, how many answers could not be judged, and how many samples not be scored."""
     rows = []
     for pool in metrics['pools']:
         total = sum(pool['candidates'].values()) or 1  # a budget below the prompt leaves a pool without candidates
         counts = [
             *((f'ended by {name}', count) for name, count in pool['finish'].items()),
             *((f'{name} answers', count) for name, count in pool['candidates'].items()),
+            *(
+                (f'not scored by {name}: {why.replace("_", " ")}', n)
+                for name, whys in pool['unscored'].items()
+                for why, n in whys.items()
+            ),
         ]
         rows += [(pool['pool'], name, f'{count:,}', f'{100 * count / total:.1f} %') for name, count in counts]
         rows.append((pool['pool'], 'questions with a correct sample', '', tables.percent(pool['any_correct'])))
@@ -177,7 +228,7 @@ def _candidate(candidate: PoolCandidate) -> str:
     facts = [f'sample {candidate.sample}', page.text(candidate.finish), f'{len(candidate.tokens)} tokens']
     for name, scores in candidate.scores.items():
         steps = ' '.join(f'{score:.2f}' for score in scores[:12]) + (' …' if len(scores) > 12 else '')
-        facts.append(f'{page.text(name)} {steps}')
+        facts.append(f'{page.text(name)} {steps or page.text(candidate.unscored.get(name, ""))}')
     line = f'{_mark(candidate.verdict)} {_answer(candidate.answer)} <span class="facts">{" · ".join(facts)}</span>'
     return page.folded(line, f'<pre>{page.text(page.clipped(candidate.text, MAX_CHARACTERS))}</pre>')
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import RunError
+from jaxreason.core.judged_steps import JUDGEMENTS, JudgedSteps, judged_from
 from jaxreason.core.records import Pool, Record, pool_from, record_from
 
 T = TypeVar('T')
@@ -25,6 +27,8 @@ class Run:
         environment: commit, versions, device, digests; empty where the folder has none.
         labels: the strategies in the order of the configuration, the baseline first.
         model: the policy, as the configuration names it; empty where it does not.
+        step_delimiter: what ended a step, as the configuration says it; two line breaks where it does not.
+        probes: how trained verifiers scored answers that say nothing; None where the folder does not tell.
     """
 
     name: str
@@ -34,6 +38,8 @@ class Run:
     environment: Mapping[str, Any]
     labels: tuple[str, ...] = ()
     model: str = ''
+    step_delimiter: str = '\n\n'
+    probes: Mapping[str, Any] | None = None
 
 
 def read_run(folder: Path) -> Run:
@@ -48,25 +54,85 @@ def read_run(folder: Path) -> Run:
     # Those that the records refer to: an earlier configuration may have left others.
     paths = [folder / 'pools' / f'{name}.jsonl' for name in sorted({record.pool for record in records})]
     pools = [pool for path in paths if path.exists() for pool in _lines(path, pool_from)]
-    config, environment = folder / 'config.yaml', folder / 'environment.json'
-    try:
-        facts = json.loads(_text(environment)) if environment.exists() else {}
-    except ValueError as error:
-        raise RunError(f'{environment}: expected a JSON object, got damaged text ({error}).') from error
-    if not isinstance(facts, dict):
-        raise RunError(f'{environment}: expected a JSON object, got {type(facts).__name__}.')
-    tree = yaml_text.read(config)[0] if config.exists() else {}
-    strategies, model = tree.get('strategies'), tree.get('model')
+    config, tree = _config(folder)
+    strategies, prompt = tree.get('strategies'), tree.get('prompt')
     present = {record.strategy for record in records}
     return Run(
         name=folder.resolve().name,
         records=tuple(records),
         pools=tuple(pools),
-        config=_text(config) if config.exists() else '',
-        environment=facts,
+        config=config,
+        environment=_object(folder / 'environment.json') or {},
         labels=tuple(label for label in strategies if label in present) if isinstance(strategies, dict) else (),
-        model=str(model.get('source', '')) if isinstance(model, dict) else '',
+        model=_source(tree, 'model'),
+        step_delimiter=str(prompt.get('step_delimiter', '\n\n')) if isinstance(prompt, dict) else '\n\n',
+        probes=_object(folder / 'verifier_probes.json'),
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JudgementRun:
+    """A finished run in which a verifier judged step-labelled solutions, as written.
+
+    Attributes:
+        name: of its folder.
+        judged: what the verifier said of each solution.
+        config: text of `config.yaml`; empty where the folder has none.
+        environment: commit, versions, device, digests; empty where the folder has none.
+        verifier: as the configuration names it; empty where it does not.
+    """
+
+    name: str
+    judged: tuple[JudgedSteps, ...]
+    config: str
+    environment: Mapping[str, Any]
+    verifier: str = ''
+
+
+def is_judgement(folder: Path) -> bool:
+    """Whether step-labelled solutions were judged in a run folder; if not, it is one of search."""
+    return os.path.isfile(folder / JUDGEMENTS)  # unlike Path.is_file, it takes an impossible name for an absent one
+
+
+def read_judgements(folder: Path) -> JudgementRun:
+    """Reads such a run folder.
+
+    Raises:
+        RunError: it has no judgements, or a file is damaged; names file and line.
+    """
+    judged = _lines(folder / JUDGEMENTS, judged_from)
+    if not judged:
+        raise RunError(f'{folder}: expected judgements, {JUDGEMENTS} has none: let the run finish first.')
+    config, tree = _config(folder)
+    return JudgementRun(
+        name=folder.resolve().name,
+        judged=tuple(judged),
+        config=config,
+        environment=_object(folder / 'environment.json') or {},
+        verifier=_source(tree, 'verifier'),
+    )
+
+
+def _config(folder: Path) -> tuple[str, Mapping[str, Any]]:
+    """The configuration as text and as a tree; empty where the folder has none."""
+    path = folder / 'config.yaml'
+    return (_text(path), yaml_text.read(path)[0]) if path.exists() else ('', {})
+
+
+def _source(tree: Mapping[str, Any], name: str) -> str:
+    value = tree.get(name)
+    return str(value.get('source', '')) if isinstance(value, dict) else ''
+
+
+def _object(path: Path) -> dict[str, Any] | None:
+    """The JSON object that a file holds; None where there is no file."""
+    try:
+        value = json.loads(_text(path)) if path.exists() else None
+    except ValueError as error:
+        raise RunError(f'{path}: expected a JSON object, got damaged text ({error}).') from error
+    if value is not None and not isinstance(value, dict):
+        raise RunError(f'{path}: expected a JSON object, got {type(value).__name__}.')
+    return value
 
 
 def _text(path: Path) -> str:

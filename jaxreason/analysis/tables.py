@@ -1,9 +1,11 @@
 """The headline table: what each strategy reached at each n, with its interval, its gain over the baseline, and its price.
 
 One list of rows of text, written as a `rich` table for the terminal or as Markdown for a file. Answers that could not be judged
-are counted as not correct, so their share is printed beside the accuracy as soon as there is one.
+are counted as not correct, so their share is printed beside the accuracy as soon as there is one; samples that a verifier could
+not score are counted as 0, and said below.
 """
 
+import collections
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -58,12 +60,34 @@ def rich_table(metrics: Mapping[str, Any], title: str = '') -> 'Table':
 
 def print_table(metrics: Mapping[str, Any], title: str = '') -> None:
     """Prints the table to standard output, 120 columns wide where that is no terminal."""
+    _print(rich_table(metrics, title))
+
+
+def print_cells(cells: Sequence[Sequence[str]], title: str = '') -> None:
+    """Prints a table to standard output, likewise: words in the first column, numbers in the others.
+
+    Args:
+        cells: rows of text, the first one the heads.
+        title: stands above it.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(printable(title)) if title else None, box=None, padding=(0, 2, 0, 0))
+    for index, head in enumerate(cells[0]):
+        table.add_column(head, justify='left' if index == 0 else 'right', no_wrap=index > 0, overflow='fold', min_width=2)
+    for row in cells[1:]:
+        table.add_row(*(Text(printable(cell)) for cell in row))  # Text: never read as markup
+    _print(table)
+
+
+def _print(table: 'Table') -> None:
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = 120
-    console.print(rich_table(metrics, title))
+    console.print(table)
 
 
 def markdown(metrics: Mapping[str, Any]) -> str:
@@ -82,7 +106,23 @@ def caption(metrics: Mapping[str, Any]) -> str:
     text = f'{metrics["num_questions"]} questions, {seeds}; [95 % bootstrap interval over questions].'
     if metrics['baseline'] is not None:
         text += f' Gain: percentage points over {metrics["baseline"]} at equal n, paired by question.'
-    return f'{text} Tokens (generated) and FLOPs are per question.'
+    return ' '.join([f'{text} Tokens (generated) and FLOPs are per question.', *unscored(metrics)])
+
+
+def unscored(metrics: Mapping[str, Any]) -> list[str]:
+    """A sentence for every verifier that could not score some samples: how many, and why."""
+    asked, reasons = collections.Counter[str](), collections.defaultdict[str, collections.Counter[str]](collections.Counter)
+    for pool in metrics['pools']:
+        for name, counts in pool['unscored'].items():
+            asked[name] += sum(pool['candidates'].values())
+            reasons[name].update(counts)
+    return [unscored_sentence(name, counts, asked[name]) for name, counts in sorted(reasons.items()) if counts]
+
+
+def unscored_sentence(verifier: str, reasons: Mapping[str, int], num_samples: int) -> str:
+    """How many of so many samples a verifier could not score, and why."""
+    words = ', '.join(f'{count:,} {reason.replace("_", " ")}' for reason, count in sorted(reasons.items()))
+    return f'{verifier} could not score {sum(reasons.values()):,} of {num_samples:,} samples ({words}); they count as 0.'
 
 
 def label(row: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jaxreason.cli import together
 from jaxreason.cli.words import sort_words
+from jaxreason.core import yaml_text
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.terminal import printable
 
@@ -20,7 +21,8 @@ def add_parser(subparsers) -> None:
         'evaluate',
         help='problems x strategies x budgets x seeds -> records, metrics, a table',
         description='Runs a configuration; rerun the same command to go on where it stopped. '
-        'Any field is set by its dotted name, for example sampler.temperature=0.7 data.limit=10.',
+        'Any field is set by its dotted name, for example sampler.temperature=0.7 data.limit=10. '
+        'A configuration that names solutions has a verifier judge their steps.',
     )
     parser.add_argument('config', nargs='?', metavar='CONFIG.yaml', help='what to run')
     parser.add_argument('--out', type=Path, metavar='DIR', help='run folder (default: runs/NAME of the configuration)')
@@ -37,6 +39,10 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         raise ConfigError(f'evaluate takes one CONFIG.yaml, got {args.config or words.text[0]!r}.')
     if words.config is None:
         raise ConfigError('evaluate needs a configuration, for example configs/quickstart.yaml.')
+    if 'solutions' in yaml_text.read(Path(words.config))[0]:
+        from jaxreason.cli import step_judgement
+
+        return step_judgement.run(args, words)
     from jaxreason.cli.runtime import device_errors, find_devices, prepare_jax
     from jaxreason.core import config as config_files
     from jaxreason.evaluate.config import EvaluateConfig

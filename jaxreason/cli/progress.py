@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from jaxreason.core.judged_steps import JudgedSteps
 from jaxreason.core.labels import LabelledQuestion
 from jaxreason.core.terminal import printable
 from jaxreason.core.types import Verdict
@@ -91,3 +92,15 @@ class LabelDisplay(Display):
         row.append(f'  {len(soft):>4} labels' + (f', mean {sum(soft) / len(soft):.2f}' if soft else ''))
         dropped = sum(finished.dropped.values())
         return row.append(f'  {dropped} dropped', 'yellow') if dropped else row
+
+
+class JudgementDisplay(Display):
+    """Of every solution how many steps it has, its scores, and where it first goes wrong."""
+
+    def _row(self, progress: RunProgress, finished: JudgedSteps) -> Text:
+        name = printable(finished.id[-32:])
+        row = Text(f'{progress.done:>4}/{progress.total}  {name:<32} {finished.num_steps:>3} steps')
+        row.append('  none wrong' if finished.first_wrong is None else f'  wrong from {finished.first_wrong + 1:>2}')
+        if finished.unscored is not None:
+            return row.append(f'  unscored: {finished.unscored}', 'yellow')
+        return row.append(f'  lowest score {min(finished.scores):.2f}')

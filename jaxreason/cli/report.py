@@ -20,13 +20,20 @@ def add_parser(subparsers) -> None:
 def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parser.parse_args(argv)
-    from jaxreason.analysis.metrics import write_metrics
+    from jaxreason.analysis import metrics, step_judgement
     from jaxreason.analysis.report import write_report
+    from jaxreason.analysis.run_folder import is_judgement
+    from jaxreason.analysis.training_page import is_training_run
 
     for folder in args.runs:
+        if is_judgement(folder):
+            step_judgement.write_metrics(folder)
+            continue
+        if is_training_run(folder):
+            continue
         if not os.path.isfile(folder / 'records.jsonl'):  # unlike Path.is_file, it takes an impossible name for an absent one
             raise RunError(f'{folder}: no records.jsonl there; finish it with jaxreason evaluate ... --out {folder}.')
-        write_metrics(folder)
+        metrics.write_metrics(folder)
     out = args.out or args.runs[0] / 'report.html'
     write_report(args.runs, out)
     print(out)

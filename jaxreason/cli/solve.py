@@ -2,14 +2,17 @@
 
 import argparse
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from jaxreason.analysis.tables import unscored_sentence
 from jaxreason.cli.words import sort_words
 from jaxreason.core.errors import ConfigError, DataError
+from jaxreason.core.keys import text_id
 from jaxreason.core.records import to_line
 from jaxreason.core.terminal import printable
-from jaxreason.core.types import Outcome
+from jaxreason.core.types import Outcome, Question
 from jaxreason.data.jsonl import read_rows
 
 EFFORT = {'low': 4, 'medium': 16, 'high': 64}
@@ -56,17 +59,22 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
 
 def _solve(config, questions: Sequence[str], show: Callable[[Outcome], None]) -> None:
     """Answers questions together; shows them in their order, each as soon as those before it are there."""
+    import jax
+
     from jaxreason.cli.interrupt import Interrupt
     from jaxreason.engine.backbone_verifier import heads_of
     from jaxreason.engine.sampler import Sampler
+    from jaxreason.engine.scoring_memory import memory_beside
     from jaxreason.evaluate.config import load_policy, load_verifiers
 
     with Interrupt() as interrupt:
         lm = load_policy(config.model)
         verifiers = load_verifiers(config.verifiers, lm)
-        sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), **vars(config.sampler))
+        asked = [Question(text_id(text), text) for text in questions]
+        beside = memory_beside(verifiers.values(), asked, config.sampler.max_tokens, jax.default_backend() == 'cpu')
+        sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), beside=beside, **vars(config.sampler))
         stream = config.strategy.stream(
-            questions, sampler, verifiers, seed=config.seed, budget=config.budget, on_tick=interrupt.check
+            asked, sampler, verifiers, seed=config.seed, budget=config.budget, on_tick=interrupt.check
         )
         found: dict[int, Outcome] = {}
         shown = 0
@@ -98,10 +106,21 @@ def _print(outcome: Outcome) -> None:
     if silent:
         table.add_row('(names no answer)', '', f'{silent} of {len(outcome.candidates)}')
     console.print(table)
+    for line in _unscored(outcome):
+        console.print(Text(printable(line), style='yellow'))
     answer = '(no candidate names an answer)' if outcome.answer is None else printable(outcome.answer)
     cost = outcome.cost
     console.print(Text(f'answer: {answer}', style='bold').append(f'   {cost.new_tokens} tokens', style='not bold'), end='')
     console.print(f', {cost.flops / 1e9:.1f} GFLOPs\n')
+
+
+def _unscored(outcome: Outcome) -> list[str]:
+    """A line for every verifier that could not score some solutions."""
+    reasons: dict[str, Counter[str]] = {}
+    for candidate in outcome.candidates:
+        for name, reason in candidate.unscored.items():
+            reasons.setdefault(name, Counter())[reason] += 1
+    return [unscored_sentence(name, counts, len(outcome.candidates)) for name, counts in sorted(reasons.items())]
 
 
 def _print_json(outcome: Outcome) -> None:

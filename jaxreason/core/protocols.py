@@ -1,10 +1,12 @@
 """What the driver needs of a sampler and of a verifier. The engine implements both; tests fake both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from jaxreason.core.cost import Cost
 from jaxreason.core.types import Question, Row
+from jaxreason.core.verifier_spec import Unscored
 
 
 class Job(NamedTuple):
@@ -72,11 +74,19 @@ class Sampler(Protocol):
 
 
 class Scored(NamedTuple):
-    """Step scores of every row, the cost of each, and what the verifier wants back next time."""
+    """What a verifier says of rows.
+
+    Attributes:
+        scores: of the steps of every row; () for a row that could not be scored.
+        costs: one a row.
+        carry: what the verifier wants back next time.
+        unscored: why, by index of the row, where the verifier knows; `reasons` completes it.
+    """
 
     scores: list[tuple[float, ...]]
     costs: list[Cost]
     carry: Any
+    unscored: Mapping[int, Unscored] = MappingProxyType({})
 
 
 class Verifier(Protocol):
@@ -89,7 +99,8 @@ class Verifier(Protocol):
     def score(self, rows: Sequence[Row], carry: Any) -> Scored:
         """A score for every step of every row, each in [0, inf): larger is better. `carry` is opaque; None at first.
 
-        A row that cannot be scored has no scores at all: it is counted as 0 and does not disturb the others.
+        A row that cannot be scored has no scores at all: it is counted as 0 and does not disturb the others. So is one with a
+        score that is no finite number.
         """
 
     def price(self, row: Row, num_tokens: int) -> int:

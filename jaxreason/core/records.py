@@ -24,7 +24,8 @@ class PoolCandidate:
         finish: `Finish` as text.
         answer: as extracted; None where the text names none.
         verdict: `Verdict` as text.
-        scores: by verifier, one a step.
+        scores: by verifier, one a step; none where it could not score.
+        unscored: why not (`Unscored` as text), by verifier.
         cost: generating this candidate alone, as the fields of `Cost` that are not 0.
         verified: what scoring it cost, by verifier: a strategy pays for the verifiers that it asks.
     """
@@ -39,6 +40,7 @@ class PoolCandidate:
     scores: Mapping[str, tuple[float, ...]]
     cost: Mapping[str, int]
     verified: Mapping[str, Mapping[str, int]]
+    unscored: Mapping[str, str] = dataclasses.field(default_factory=dict)  # not in pools of older versions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,10 @@ class Take(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Step scores of rows, by the verifier of that name (None: the one given to `solve`)."""
+    """Step scores of rows, by the verifier of that name (None: the one given to `solve`).
+
+    The reply: for every row its scores, what they cost, and why there are none (`Unscored`), or None.
+    """
 
     rows: tuple[Row, ...]
     verifier: str | None = None

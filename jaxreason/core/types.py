@@ -7,8 +7,11 @@ answer. Text that a model wrote is data here: it is never evaluated, never a pat
 import dataclasses
 import enum
 from collections.abc import Mapping
+from typing import Literal
 
 from jaxreason.core.cost import Cost
+
+AnswerFormat = Literal['boxed', 'hash', 'plain', 'last_line']  # how a solution is asked to end; see `data.prompts`
 
 
 class Verdict(enum.StrEnum):
@@ -69,6 +72,7 @@ class Row:
     Attributes:
         handle: names the row to the sampler that made it.
         question: the question that it answers.
+        answer_format: how the policy was asked to end a solution; says where its answer is found.
         sample: index among the copies of its `Start`; addresses its draws.
         tokens: generated token ids, the completing end or stop token included.
         text: what the tokens say, without end token and without anything after a stop string.
@@ -84,6 +88,7 @@ class Row:
 
     handle: int
     question: Question
+    answer_format: AnswerFormat = 'boxed'
     sample: int
     tokens: tuple[int, ...] = ()
     text: str = ''
@@ -98,7 +103,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A solution that a strategy considered, with its verifier's score of every step."""
+    """A solution that a strategy considered, with its verifier's score of every step.
+
+    Attributes:
+        answer: as extracted; None where the text names none.
+        scores: one a step; empty without a verifier, and where it could not score.
+        unscored: why there are no scores (`Unscored` as text), by verifier; the one given to `solve` is called `verifier`.
+        cost: what this candidate alone cost; the prompt is paid by the question.
+    """
 
     sample: int
     text: str
@@ -106,9 +118,10 @@ class Candidate:
     steps: tuple[str, ...]
     step_ends: tuple[int, ...]
     finish: Finish
-    answer: str | None = None  # as extracted; None where the text names none
-    scores: tuple[float, ...] = ()  # one a step; empty without a verifier
-    cost: Cost = Cost()  # what this candidate alone cost; the prompt is paid by the question
+    answer: str | None = None
+    scores: tuple[float, ...] = ()
+    unscored: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    cost: Cost = Cost()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

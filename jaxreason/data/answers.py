@@ -3,7 +3,8 @@
 The answer is the last box outside a thinking block, else the last explicit answer statement (`the answer is`, `Answer:`,
 `####`, `<answer>`). Values side by side (`\\boxed{20} or \\boxed{21}`) are a hedge: they come back as a list, which equals no
 single value. A value that the text withdraws afterwards does not count. A number is never inferred from a response that
-names no answer. Where a model runs on into a question of its own (`Question:`, `Human:`), what it answers there does not count.
+names no answer, unless the policy was asked for a bare last line (`answer_of`). Where a model runs on into a question of its
+own (`Question:`, `Human:`), what it answers there does not count.
 All of it is linear in the length of the response.
 """
 
@@ -12,6 +13,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from jaxreason.core.types import Finish, Row
 from jaxreason.data.boxes import Span, find_boxes
 from jaxreason.data.normalise import read
 from jaxreason.data.sentences import stated_number
@@ -89,6 +91,16 @@ _MISTAKES = re.compile(
     r'(?:mistakes?|errors?)|(?:one|you)\s+m(?:ight|ay))\b',
     re.I,
 )
+
+
+def answer_of(row: Row) -> str | None:
+    """The answer of a row, read as its policy was asked to write it.
+
+    A bare last line is an answer only where the policy has ended the solution itself: elsewhere it is whatever step came last.
+    """
+    if row.answer_format == 'last_line':
+        return last_line(row.text) if row.finish is Finish.STOP else None
+    return extract_answer(row.text)
 
 
 def extract_answer(text: str) -> str | None:

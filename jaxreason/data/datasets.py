@@ -41,6 +41,8 @@ class DataSpec:
             problems.
         fields: for a `.jsonl` file with names of its own: ours (question, answer, id, level, subject, solution) to the file's.
         levels: only problems whose `level` is one of these; empty for all.
+        max_characters: only problems whose text has at most so many; None for all. Where a set has no levels, short ones are
+            the easier ones.
         offset: problems to pass over, after shuffling.
         limit: at most so many; generated problems need it.
         shuffle: into an order that depends on `seed` and the ids alone.
@@ -53,6 +55,7 @@ class DataSpec:
     split: str = 'test'
     fields: dict[str, str] | None = None
     levels: tuple[str, ...] = ()
+    max_characters: int | None = None
     offset: int = 0
     limit: int | None = None
     shuffle: bool = False
@@ -65,10 +68,13 @@ class DataSpec:
             raise ConfigError(f'offset must be at least 0 problems, got {self.offset}.')
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f'limit must be at least 1 problem, got {self.limit}.')
+        if self.max_characters is not None and self.max_characters < 1:
+            raise ConfigError(f'max_characters must be at least 1 character, got {self.max_characters}.')
         if self.fields is not None and not self.source.endswith('.jsonl'):
             raise ConfigError(f'fields must be left out unless source is a .jsonl file, source is {self.source!r}.')
-        if self.levels and self.source.startswith('procedural:'):
-            raise ConfigError(f'levels must be left out for generated problems: {self.source} names their difficulty.')
+        for name in ('levels', 'max_characters'):
+            if getattr(self, name) and self.source.startswith('procedural:'):
+                raise ConfigError(f'{name} must be left out for generated problems: {self.source} names their difficulty.')
         if self.source.startswith('procedural:') and self.limit is None:
             raise ConfigError(f'limit must be set: {self.source} is endless.')
         if self.source == 'math500' and self.split != 'test':
@@ -105,14 +111,20 @@ def load_problems(source: DataSpec | str, **options: Any) -> list[Problem]:
         DataError: a file is missing or damaged, or no problem is left.
     """
     spec = dataclasses.replace(source, **options) if isinstance(source, DataSpec) else DataSpec(source=source, **options)
-    problems = [problem for problem in _all_problems(spec) if not spec.levels or problem.level in spec.levels]
+    problems = [problem for problem in _all_problems(spec) if _is_wanted(spec, problem)]
     if spec.shuffle:
         problems.sort(key=lambda problem: hashlib.sha256(f'{spec.seed}/{problem.id}'.encode()).digest())
     chosen = problems[spec.offset :] if spec.limit is None else problems[spec.offset : spec.offset + spec.limit]
     if not chosen:
         kept = f'{len(problems)} problems' + (f' of levels {", ".join(spec.levels)}' if spec.levels else '')
-        raise DataError(f'{spec.source}: offset is {spec.offset}, there are {kept}; choose a smaller offset or other levels.')
+        kept += '' if spec.max_characters is None else f' of at most {spec.max_characters} characters'
+        raise DataError(f'{spec.source}: offset is {spec.offset}, there are {kept}; lower it, or choose among more of them.')
     return chosen
+
+
+def _is_wanted(spec: DataSpec, problem: Problem) -> bool:
+    is_short = spec.max_characters is None or len(problem.text) <= spec.max_characters
+    return is_short and (not spec.levels or problem.level in spec.levels)
 
 
 def _all_problems(spec: DataSpec) -> list[Problem]:

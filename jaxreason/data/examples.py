@@ -11,7 +11,7 @@ from jaxreason.core.errors import ConfigError, DataError, TokenizerError
 from jaxreason.data.batches import Example
 from jaxreason.data.jsonl import read_rows
 from jaxreason.data.procedural import read_spec
-from jaxreason.data.prompts import ANSWER_FORMATS, PromptSpec
+from jaxreason.data.prompts import PromptSpec
 from jaxreason.data.tokenizer import Tokenizer
 
 GENERATED = 'procedural:'
@@ -31,18 +31,16 @@ class ExampleSpec:
 
     Attributes:
         source: the path of a `.jsonl` file with the fields `prompt` or `question`, and `solution` (text) or `steps` (a list of
-            texts); or `procedural:KIND:DIFFICULTY`, generated problems with their worked steps.
+            texts); or `procedural:KIND:DIFFICULTY`, generated problems with their worked steps, ended as `prompt` asks.
         limit: at most so many to learn from; generated problems need it.
         held_out: so many are kept out of training, for the loss on what was not seen: of a file those that come last in an
             order that depends on their text alone, of generated problems further ones.
-        answer_line: generated solutions end with the sentence of `prompt.answer_format`.
         seed: of the generated problems.
     """
 
     source: str
     limit: int | None = None
     held_out: int = 0
-    answer_line: bool = True
     seed: int = 0
 
     def __post_init__(self):
@@ -105,8 +103,7 @@ def read_worked(spec: ExampleSpec, prompt: PromptSpec) -> tuple[list[Worked], li
 
 def _generated(spec: ExampleSpec, prompt: PromptSpec, split: str) -> Iterator[Worked]:
     for problem in read_spec(spec.source, split, spec.seed):
-        last = [ANSWER_FORMATS[prompt.answer_format][0].format(answer=problem.answer)] if spec.answer_line else []
-        yield Worked(problem.text, prompt.step_delimiter.join([*problem.steps, *last]))
+        yield Worked(problem.text, prompt.step_delimiter.join([*problem.steps, *prompt.ending(problem)]))
 
 
 def _from_file(path: Path, prompt: PromptSpec) -> Iterator[Worked]:

@@ -16,7 +16,7 @@ import concurrent.futures
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.types import Verdict
@@ -107,9 +107,14 @@ class Grader:
         Returns:
             One verdict a pair, in order.
         """
-        extracted = [(gold, extract_answer(response)) for gold, response in pairs]
+        return self.grade_answers([(gold, extract_answer(response)) for gold, response in pairs], on_tick)
+
+    def grade_answers(
+        self, pairs: Sequence[tuple[str, str | None]], on_tick: Callable[[], None] | None = None
+    ) -> list[Verdict]:
+        """Grades (gold, answer) pairs, answers as of `grade_answer`; the rest as of `grade_many`."""
         # Equal answers are judged once: cheaper, and under load they cannot get different verdicts.
-        verdicts = {pair: exact_verdict(*pair) for pair in dict.fromkeys(extracted)}
+        verdicts = {pair: exact_verdict(*pair) for pair in dict.fromkeys(pairs)}
         hard = [pair for pair, verdict in verdicts.items() if verdict is None]
         if hard:
             threads = concurrent.futures.ThreadPoolExecutor(self.num_workers)
@@ -121,7 +126,7 @@ class Grader:
                         on_tick()
             finally:
                 threads.shutdown(cancel_futures=True)
-        return [verdicts[pair] or Verdict.UNJUDGED for pair in extracted]
+        return [verdicts[pair] or Verdict.UNJUDGED for pair in pairs]
 
 
 def grade(gold: str, response: str) -> Verdict:

@@ -20,19 +20,20 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from jaxreason.core.errors import ConfigError, TokenizerError
-from jaxreason.core.types import Problem
+from jaxreason.core.types import AnswerFormat, Problem
 from jaxreason.data.chat_template import DATE, render_chat
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.tokenizer import Tokenizer
 
 Template = Literal['chat', 'plain', 'raw']
-AnswerFormat = Literal['boxed', 'hash', 'plain']
 # How a solution ends, and the sentence that asks for it.
 ANSWER_FORMATS = {
     'boxed': ('The final answer is $\\boxed{{{answer}}}$.', 'Think step by step, and put your final answer within \\boxed{}.'),
     'hash': ('#### {answer}', 'Think step by step. End with a line that holds #### and the answer.'),
     'plain': ('The answer is {answer}.', 'Think step by step. End with "The answer is" and the answer.'),
+    'last_line': ('{answer}', 'Think step by step. End with a line that holds the answer and nothing else.'),
 }
+_BARE = re.compile(r'[-+]?\d[\d.,/]*')  # a value alone on its line
 _FEW_SHOT = Path(__file__).parent / 'questions' / 'few_shot.jsonl'
 # Unicode noncharacters: never part of text that is interchanged. One marks special pieces that the user wrote, so that they are
 # not taken for the template's.
@@ -51,7 +52,8 @@ class PromptSpec:
         examples: where they are taken from, first ones first; empty means the shipped set. The question asked is passed over,
             even if that leaves one example less.
         step_delimiter: what stands between the steps of the examples, and ends a step of the answer.
-        answer_format: `boxed`, `hash` (####) or `plain` (The answer is N.); how examples end and what the instruction asks for.
+        answer_format: `boxed`, `hash` (####), `plain` (The answer is N.) or `last_line` (the bare last line of a solution that
+            the policy has ended itself); how examples end, what the instruction asks for, and where the answer is found.
         instruction: follows every question; None means the sentence of the answer format, empty means none.
         date: ISO date that a chat template may print.
     """
@@ -88,8 +90,17 @@ class PromptSpec:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of everything here that decides the text of a prompt; the chat template is in the tokenizer's digest."""
-        words = dataclasses.asdict(self) | {'examples': [dataclasses.astuple(e) for e in self._pool()] if self.few_shot else []}
+        """SHA-256 of everything here that decides the text of a prompt, or where the answer to it is found.
+
+        The chat template is in the tokenizer's digest.
+        """
+        # Without examples the format is in the instruction; else it only says whether the answer is the last line.
+        form = self.answer_format if self.few_shot or self.answer_format == 'last_line' else 'boxed'
+        words = (
+            dataclasses.asdict(self)
+            | {'answer_format': form}
+            | {'examples': [dataclasses.astuple(e) for e in self._pool()] if self.few_shot else []}
+        )
         words['instruction'] = self._instruction()
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
@@ -104,6 +115,16 @@ class PromptSpec:
             turns += [('user', self._ask(example.text)), ('assistant', self._solution(example))]
         turns.append(('user', self._ask(question)))
         return [{'role': role, 'content': content} for role, content in turns]
+
+    def ending(self, problem: Problem) -> tuple[str, ...]:
+        """What follows the worked steps of a problem, so that they end as a solution should.
+
+        Nothing where the answer is the bare last line and the last step is a bare value: it is what the worker answered, right
+        or wrong.
+        """
+        if self.answer_format == 'last_line' and problem.steps and _BARE.fullmatch(problem.steps[-1].strip()):
+            return ()
+        return (ANSWER_FORMATS[self.answer_format][0].format(answer=problem.answer),)
 
     def render(self, question: str, partial: str = '', tokenizer: Tokenizer | None = None) -> str:
         """Writes the prompt as one text, for people and for servers that tokenize themselves.
@@ -170,8 +191,7 @@ class PromptSpec:
         return f'{question}\n\n{instruction}' if instruction else question
 
     def _solution(self, example: Problem) -> str:
-        last = ANSWER_FORMATS[self.answer_format][0].format(answer=example.answer)
-        return self.step_delimiter.join([*example.steps, last])
+        return self.step_delimiter.join([*example.steps, *self.ending(example)])
 
     def _pool(self) -> tuple[Problem, ...]:
         return self.examples or shipped_examples()

@@ -7,7 +7,6 @@ head there (`engine.read_heads`), and scoring is looking up. Nothing is fed, not
 
 import bisect
 import codecs
-import collections
 import dataclasses
 import itertools
 import math
@@ -29,6 +28,7 @@ from jaxreason.data.verifier_layout import Typesetter
 from jaxreason.engine.mesh import to_host, use_mesh
 from jaxreason.engine.read_heads import penalty_of, stats_of
 from jaxreason.engine.reward_model import MOST_ENTRIES, RewardModel, sigmoid
+from jaxreason.engine.scoring_memory import ScoringMemory
 from jaxreason.models.value_heads import head_parameters
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ class BackboneVerifier:
         typesetter: writes the input that it was trained on, and has its tokenizer.
         policy: digest of the policy that it was found to be a head on; empty where it was opened for its prices only.
         digest: SHA-256 of what it was read from and of its spec.
-        unscored: rows that got no scores so far, by reason.
     """
 
     name: str
@@ -64,7 +63,6 @@ class BackboneVerifier:
     typesetter: Typesetter
     policy: str = ''
     digest: str = ''
-    unscored: collections.Counter[Unscored] = dataclasses.field(default_factory=collections.Counter)
 
     @classmethod
     def of(cls, verifier: RewardModel) -> 'BackboneVerifier':
@@ -136,28 +134,33 @@ class BackboneVerifier:
     def score(self, rows: Sequence[Row], carry: Any) -> Scored:
         """Looks up the score of every step; see `Verifier.score`.
 
-        A row that cannot be scored has no scores; `unscored` counts why. A row pays for the head at each of its tokens once,
-        those that its lineage has paid for apart.
+        A row pays for the head at each of its tokens once, those that its lineage has paid for apart.
         """
         paid: dict[int, tuple[int, ...]] = dict(carry or {})
-        scores = [self._scores(row) for row in rows]
+        found = [self._scores(row) for row in rows]
         costs = [self._cost(len(row.tokens) - _paid(row, paid)) for row in rows]
         for row in rows:
             paid.pop(row.handle, None)  # what is set again comes last: the longest unused goes first
         paid.update((row.handle, row.tokens) for row in rows if row.finish is Finish.OPEN)
-        return Scored(scores, costs, dict(itertools.islice(paid.items(), max(0, len(paid) - MOST_ENTRIES), None)))
+        carry = dict(itertools.islice(paid.items(), max(0, len(paid) - MOST_ENTRIES), None))
+        scores = [() if isinstance(each, Unscored) else each for each in found]
+        return Scored(scores, costs, carry, {at: each for at, each in enumerate(found) if isinstance(each, Unscored)})
 
     def price(self, row: Row, num_tokens: int) -> int:
         """FLOPs of the head at every token of a row that grows by so many: no less than `score` will charge."""
         return self._cost(len(row.tokens) + num_tokens).verify
 
+    def memory(self, questions: Sequence[Question], num_tokens: int, is_cpu: bool) -> ScoringMemory:
+        """Bytes on one device: the head's, whatever is scored; arguments as of `RewardModel.memory`."""
+        numbers = sum(leaf.size for leaf in jax.tree.leaves(dict(self.head)))
+        return ScoringMemory(parameters=4 * numbers, cache=0, activations=0)
+
     def _cost(self, num_tokens: int) -> Cost:
         return Cost(verify=2 * head_parameters(self.head) * num_tokens, scored_tokens=num_tokens)
 
-    def _scores(self, row: Row) -> tuple[float, ...]:
+    def _scores(self, row: Row) -> tuple[float, ...] | Unscored:
         if not row.steps or len(row.steps) != len(row.step_ends):
-            self.unscored[Unscored.STEPS if row.steps else Unscored.NO_STEPS] += 1
-            return ()
+            return Unscored.STEPS if row.steps else Unscored.NO_STEPS
         values, taken = row.stats[self.name], [0.0]
         if self.kind == 'action_value':
             taken = list(itertools.accumulate(row.stats[penalty_of(self.name)], initial=0.0))
@@ -165,10 +168,7 @@ class BackboneVerifier:
             values[min(read, end - 1)] + (taken[read] if self.kind == 'action_value' else 0.0)
             for read, end in zip(self._reads(row), row.step_ends, strict=True)
         ]
-        if any(math.isnan(each) for each in odds):
-            self.unscored[Unscored.NAN] += 1
-            return ()
-        return tuple(map(sigmoid, odds))
+        return Unscored.NAN if any(map(math.isnan, odds)) else tuple(map(sigmoid, odds))
 
     def _reads(self, row: Row) -> list[int]:
         """Tokens that it takes to write the text up to the marker of each step: the next one is drawn from the state read."""

@@ -6,7 +6,6 @@ next: a row that grew, or was forked, feeds only what its own lineage had not fe
 that, whatever else was scored beside it, and whether or not the keys had to be computed again.
 """
 
-import collections
 import dataclasses
 import functools
 import itertools
@@ -22,11 +21,12 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.cost import FREE, Cost
 from jaxreason.core.flops import forward_flops
 from jaxreason.core.protocols import Scored
-from jaxreason.core.types import Finish, Row
+from jaxreason.core.types import Finish, Question, Row
 from jaxreason.core.verifier_spec import HeadKind, Unscored, VerifierSpec
 from jaxreason.data.verifier_layout import Laid, Typesetter
 from jaxreason.engine.buckets import bucket
 from jaxreason.engine.mesh import to_host, use_mesh
+from jaxreason.engine.scoring_memory import ScoringMemory, scoring_memory
 from jaxreason.models.cache import Cache
 from jaxreason.models.transformer import for_decoding, forward
 from jaxreason.models.value_heads import (
@@ -80,36 +80,32 @@ class RewardModel:
         typesetter: writes its input.
         mesh: devices that it lies on; None for one device.
         digest: SHA-256 of what it was read from and of its spec.
-        unscored: rows that got no scores so far, by reason.
     """
 
     name: str
     spec: VerifierSpec
     config: ModelConfig
-    params: Any
-    head: Any
+    params: Any = dataclasses.field(repr=False)
+    head: Any = dataclasses.field(repr=False)
     typesetter: Typesetter
     mesh: 'Mesh | None' = None
     digest: str = ''
-    unscored: collections.Counter[Unscored] = dataclasses.field(default_factory=collections.Counter)
 
     @property
     def stats(self) -> frozenset[str]:
         return frozenset()
 
     def score(self, rows: Sequence[Row], carry: Any) -> Scored:
-        """Scores every step; see `Verifier.score`.
-
-        A row that cannot be scored has no scores; `unscored` counts why.
-        """
+        """Scores every step; see `Verifier.score`."""
         entries: dict[int, _Entry] = dict(carry or {})
         scores: list[tuple[float, ...]] = [()] * len(rows)
         costs: list[Cost] = [FREE] * len(rows)
+        unscored: dict[int, Unscored] = {}
         plans = []
         for index, row in enumerate(rows):
             laid = self._lay(row)
             if isinstance(laid, Unscored):
-                self.unscored[laid] += 1
+                unscored[index] = laid
                 continue
             plans.append(self._plan(index, row, laid, entries))
             costs[index] = self._cost(plans[-1])
@@ -117,14 +113,14 @@ class RewardModel:
         for batch in self._batches(plans):
             for plan, found, parked in self._run(batch):
                 if any(math.isnan(found[read]) for read in plan.laid.reads):
-                    self.unscored[Unscored.NAN] += 1
+                    unscored[plan.number] = Unscored.NAN
                     continue
                 scores[plan.number] = tuple(found[read] for read in plan.laid.reads)
                 if plan.keeps:
                     kept[rows[plan.number].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, parked)
         for row in rows:
             entries.pop(row.handle, None)  # what is set again comes last: the longest unused goes first
-        return Scored(scores, costs, self._within_memory(entries | kept))
+        return Scored(scores, costs, self._within_memory(entries | kept), unscored)
 
     def price(self, row: Row, num_tokens: int) -> int:
         """FLOPs of scoring a row from its first token on: no less than `score` will charge for the row as it is.
@@ -134,12 +130,31 @@ class RewardModel:
         laid = self._lay(row if row.steps else dataclasses.replace(row, steps=('',), step_ends=(0,)))
         if isinstance(laid, Unscored) or (not row.steps and not num_tokens):
             return 0
-        tokens, reads = len(laid.ids), len(laid.reads)
-        if num_tokens:
-            ratio = max(1.0, (tokens - laid.start) / len(row.tokens)) if row.tokens else 1.0
-            tokens = min(self.config.max_context, tokens + math.ceil(_GROWTH * ratio * num_tokens) + _SPARE)
-            reads += num_tokens
-        return self._flops(0, tokens, reads)
+        return self._flops(0, self._grown(laid, row, num_tokens), len(laid.reads) + num_tokens)
+
+    def memory(self, questions: Sequence[Question], num_tokens: int, is_cpu: bool) -> ScoringMemory:
+        """Bytes on one device for scoring solutions of up to so many tokens of the policy, estimated as `price` does.
+
+        Args:
+            questions: that are answered.
+            num_tokens: of the longest solution.
+            is_cpu: the device is a CPU.
+        """
+        mesh = self.spec.model.mesh if self.mesh is None else dict(self.mesh.shape)
+        rows = [Row(handle=0, question=question, sample=0, steps=('',), step_ends=(0,)) for question in questions]
+        laid = [(self._lay(row), row) for row in rows]
+        lengths = [self._grown(each, row, num_tokens) for each, row in laid if not isinstance(each, Unscored)]
+        longest = max(lengths, default=self.config.max_context)
+        numbers = sum(leaf.size for leaf in jax.tree.leaves(dict(self.head)))
+        return scoring_memory(self.config, numbers, self.spec.num_rows, longest, mesh, is_cpu)
+
+    def _grown(self, laid: Laid, row: Row, num_tokens: int) -> int:
+        """Tokens of ours once the row has grown by so many of the policy's."""
+        tokens = len(laid.ids)
+        if not num_tokens:
+            return tokens
+        ratio = max(1.0, (tokens - laid.start) / len(row.tokens)) if row.tokens else 1.0
+        return min(self.config.max_context, tokens + math.ceil(_GROWTH * ratio * num_tokens) + _SPARE)
 
     @functools.cached_property
     def _run_params(self) -> Any:

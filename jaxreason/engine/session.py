@@ -113,7 +113,13 @@ class DeviceSession:
         rows = []
         for offset in range(copies):
             stats = {name: () for name in self.sampler.stats}
-            row = Row(handle=next(self._handles), question=question, sample=first + offset, stats=stats)
+            row = Row(
+                handle=next(self._handles),
+                question=question,
+                answer_format=self.sampler.prompt.answer_format,
+                sample=first + offset,
+                stats=stats,
+            )
             self._held[row.handle] = _Held(row, keys[offset])
             self._count_held(question, 1)
             rows.append(row)

@@ -47,20 +47,27 @@ def describe(
         verifiers: digest of each trained verifier, by name.
         num_processes: that the run was begun with; others may finish it, so this is not pinned.
     """
-    device = jax.local_devices()[0]
     tokenizer = lm.need_tokenizer()
     return {
         **describe_inputs(config, problems),
-        'commit': commit(),
-        'device': f'{device.platform} {device.device_kind} x {jax.local_device_count()}',
-        'machine': platform.machine(),
-        'packages': {name: importlib.metadata.version(name) for name in PACKAGES},
+        **describe_machine(num_processes),
         'prompt_tokens': {'min': min(lengths), 'max': max(lengths)},
-        'processes': num_processes,
-        'python': platform.python_version(),
         'seeds': list(config.seeds),
         'shapes': shapes_of(config.sampler, lengths)._asdict(),
         'tokenizer': tokenizer.digest,
         'verifiers': dict(verifiers),
         'weights': lm.digest,
+    }
+
+
+def describe_machine(num_processes: int) -> dict[str, Any]:
+    """What runs, and on what: the part of the environment that no configuration decides."""
+    device = jax.local_devices()[0]
+    return {
+        'commit': commit(),
+        'device': f'{device.platform} {device.device_kind} x {jax.local_device_count()}',
+        'machine': platform.machine(),
+        'packages': {name: importlib.metadata.version(name) for name in PACKAGES},
+        'processes': num_processes,
+        'python': platform.python_version(),
     }

@@ -23,7 +23,7 @@ class LabelConfig:
         data: the problems.
         prompt: how a problem becomes a prompt, and where a step ends.
         sampler: how solutions and rollouts are sampled; labels need no statistics of tokens.
-        labels: how many of them, and where their answer is.
+        labels: how many of them.
     """
 
     seed: int = 0

@@ -12,7 +12,6 @@ from jaxreason.core.errors import TokenizerError
 from jaxreason.core.flops import decode_flops, prompt_flops
 from jaxreason.core.types import Problem
 from jaxreason.data.datasets import load_problems
-from jaxreason.data.prompts import ANSWER_FORMATS
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluate.dry_run import aligned, flops_text, inspect
 from jaxreason.evaluate.label_config import LabelConfig
@@ -61,7 +60,7 @@ def describe(config: LabelConfig) -> str:
     """
     problems = load_problems(config.data)
     labels = config.labels
-    seen = inspect(config, problems, [labels.copies] * len(problems))
+    seen = inspect(config, problems, [labels.copies] * len(problems), {})
     expected, most = Work(), Work()
     for problem in problems:
         prompt = seen.lengths[problem.id] if seen.lengths else None
@@ -95,9 +94,7 @@ def expected_shape(config: LabelConfig, problem: Problem, tokenizer: Tokenizer |
     longest = config.sampler.max_tokens
     if not problem.steps:
         return Shape(min(GUESS.tokens, longest), tuple(begin for begin in GUESS.begins if begin < longest))
-    steps = [*problem.steps]
-    if config.labels.answer == 'stated':
-        steps.append(ANSWER_FORMATS[config.prompt.answer_format][0].format(answer=problem.answer))
+    steps = [*problem.steps, *config.prompt.ending(problem)]
     tokens = 1 + _num_tokens(config.prompt.step_delimiter.join(steps), tokenizer)  # and the end token
     return evenly(min(max(len(steps), tokens), longest), min(len(steps), config.labels.max_steps, longest))
 

@@ -17,8 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import ConfigError, ProcessError, RunError
+from jaxreason.core.judged_steps import JudgedSteps
 from jaxreason.core.labels import LabelledQuestion
 from jaxreason.core.records import Pool, Record, pool_from
 from jaxreason.core.types import Problem
@@ -31,6 +34,7 @@ from jaxreason.engine.mesh import make_mesh, spans_processes
 from jaxreason.engine.peers import Peers
 from jaxreason.engine.rows import RowChoice
 from jaxreason.engine.sampler import Sampler
+from jaxreason.engine.scoring_memory import memory_beside
 from jaxreason.engine.session import DeviceSession
 from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers
 from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
@@ -39,6 +43,7 @@ from jaxreason.evaluate.journals import Journals
 from jaxreason.evaluate.label_config import AnyUnit, Config
 from jaxreason.evaluate.row_choice import adopt_rows, settle_rows
 from jaxreason.evaluate.units import POOLED, Unit, copies_of, pool_of, records_of, task_of, units_of
+from jaxreason.evaluate.verifier_probes import write_probes
 from jaxreason.search.drive import drive
 
 JOURNAL = 'journal-0.jsonl'  # of process 0, and of a process alone
@@ -67,7 +72,7 @@ class Progress:
     total: int
     tokens: int
     seconds: float
-    finished: Finished | LabelledQuestion | None = None
+    finished: Finished | LabelledQuestion | JudgedSteps | None = None
 
 
 def evaluate(
@@ -114,6 +119,7 @@ def evaluate(
                 meter.end()
             journals.gather(peers, [unit.key for unit in units], meter.tell)
             if peers.is_first:
+                write_probes(folder, config, problems)
                 _write(config, folder, journals.entries, units)
             peers.exchange('written', '', meter.tell)
         finally:
@@ -183,7 +189,7 @@ class Meter:
         """Notes the tokens that this process has drawn."""
         self._tokens = tokens
 
-    def tell(self, finished: Finished | LabelledQuestion | None = None) -> None:
+    def tell(self, finished: Finished | LabelledQuestion | JudgedSteps | None = None) -> None:
         """Reports, to the user and to process 0."""
         self._finished += finished is not None
         self._peers.tell(self._finished, self._tokens)
@@ -208,6 +214,8 @@ def _run(
     config, session, verifiers = open_session(config, problems, copies_of(config, units), choices, folder, peers, say)
     if session is None:
         return config
+    if peers.is_first:
+        write_probes(folder, config, problems, verifiers)
     meter.start()
     tasks = [task_of(config, unit) for unit in mine]
 
@@ -218,7 +226,7 @@ def _run(
     with Grader(num_workers=config.grading_workers) as grader:
         for index, result in drive(tasks, session, verifiers, on_tick=tell):
             unit = mine[index]
-            verdicts = grader.grade_many([(unit.problem.answer, c.text) for c in result.candidates], on_tick=tell)
+            verdicts = grader.grade_answers([(unit.problem.answer, c.answer) for c in result.candidates], on_tick=tell)
             strategy = config.strategies[unit.label] if unit.label is not None else None
             pool = pool_of(unit, result, verdicts, strategy)
             journals.append(unit.key, pool)
@@ -255,7 +263,7 @@ def open_session(
     """
     if choices is None:
         config = _settle_rows(config, None, folder, peers, say)
-        _settle_environment(folder, None, peers)
+        settle_environment(folder, None, peers)
         return config, None, {}
     if peers.count > 1 and config.model.mesh is not None and spans_processes(make_mesh(config.model.mesh)):
         raise ConfigError(
@@ -267,13 +275,15 @@ def open_session(
     for problem, length in zip(problems, lengths, strict=True):
         check_context(lm.config, problem.id, length, config.sampler.max_tokens, config.sampler.buckets)
     verifiers: dict[Any, Any] = {**load_verifiers(choices, lm)}
-    sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), **vars(config.sampler))
+    questions = [problem.question for problem in problems]
+    beside = memory_beside(verifiers.values(), questions, config.sampler.max_tokens, jax.default_backend() == 'cpu')
+    sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), beside=beside, **vars(config.sampler))
     choice = sampler.choose_rows(max(lengths), copies) if config.sampler.num_rows == 'auto' else None
     config = _settle_rows(config, choice, folder, peers, say)
     session = dataclasses.replace(sampler, **vars(config.sampler)).session()
-    session.prepare([problem.question for problem in problems])
+    session.prepare(questions)
     digests = {name: verifiers[name].digest for name in choices}
-    _settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
+    settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
     return config, session, verifiers
 
 
@@ -299,13 +309,14 @@ def _settle_rows(config: Config, mine: RowChoice | None, folder: RunFolder, peer
     return config
 
 
-def _settle_environment(folder: RunFolder, mine: Mapping[str, Any] | None, peers: Peers) -> None:
+def settle_environment(folder: RunFolder, mine: Mapping[str, Any] | None, peers: Peers, pinned: Sequence[str] = PINNED) -> None:
     """Compares what the processes run with, and writes down that of process 0, or compares it with what is written.
 
     Args:
         folder: of the run.
         mine: environment of this process; None where it has nothing to run.
         peers: the processes.
+        pinned: keys whose values decide the results.
 
     Raises:
         ProcessError: what decides the records differs between two processes.
@@ -315,17 +326,17 @@ def _settle_environment(folder: RunFolder, mine: Mapping[str, Any] | None, peers
     first = json.loads(texts[0])
     for index, text in enumerate(texts):
         theirs = json.loads(text) or first
-        for name in PINNED:
+        for name in pinned:
             if theirs[name] != first[name]:
                 raise ProcessError(
                     f'{peers.name(index)} has {name} {theirs[name]!r}, process 0 has {first[name]!r}; '
                     'records of one run must come from one setting: make them the same.'
                 )
     if peers.is_first:
-        folder.check_environment(first, PINNED)
+        folder.check_environment(first, pinned)
     peers.exchange('environment is written', '')  # once, where they share a folder
     if mine and not peers.is_first:
-        folder.check_environment(first, PINNED)
+        folder.check_environment(first, pinned)
 
 
 def _write(config: EvaluateConfig, folder: RunFolder, entries: Mapping[str, Any], units: Sequence[Unit]) -> None:

@@ -18,7 +18,7 @@ from jaxreason.core.requests import Extend, Request, Score, Start
 from jaxreason.core.types import Candidate, Finish, Outcome, Problem, Question, Verdict
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.search.drive import Task
-from jaxreason.search.strategy import Strategy, candidate
+from jaxreason.search.strategy import Strategy, candidate, unscored_by_row
 
 POOLED = 'samples'
 _PLAIN = re.compile('[a-z0-9][a-z0-9_-]{0,59}')  # one case only: some file systems take A for a
@@ -109,9 +109,12 @@ def _sample(question: Question, copies: int, judges: Sequence[str]) -> Generator
     rows, prompt = yield Start(question, copies=copies)
     rows, _ = yield Extend(rows)
     scores, verified = {}, {}
+    reasons: dict[str | None, Any] = {}
     for name in judges:
-        scores[name], verified[name] = yield Score(rows, name)
-    return Judged(tuple(candidate(row) for row in rows), scores, verified, prompt)
+        scores[name], verified[name], reasons[name] = yield Score(rows, name)
+    unscored = unscored_by_row(reasons, len(rows))
+    candidates = tuple(candidate(row, unscored=each) for row, each in zip(rows, unscored, strict=True))
+    return Judged(candidates, scores, verified, prompt)
 
 
 def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], strategy: Strategy | None) -> Pool:
@@ -145,6 +148,7 @@ def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], s
             scores={name: each[index] for name, each in scores.items()},
             cost=cost_fields(c.cost),
             verified={name: cost_fields(each[index]) for name, each in verified.items()},
+            unscored=c.unscored,
         )
         for index, (c, verdict) in enumerate(zip(result.candidates, verdicts, strict=True))
     )
@@ -216,5 +220,6 @@ def _candidate(stored: PoolCandidate, judges: Sequence[str | None]) -> Candidate
         finish=Finish(stored.finish),
         answer=stored.answer,
         scores=scores,
+        unscored=stored.unscored,
         cost=cost_from(stored.cost),
     )

@@ -8,8 +8,9 @@ References:
 import dataclasses
 from collections.abc import Sequence
 
+from jaxreason.core.aggregation import Aggregation
 from jaxreason.core.types import Candidate
-from jaxreason.search.select import Aggregation, Choice, Vote, choose
+from jaxreason.search.select import Choice, Vote, choose
 from jaxreason.search.strategy import Parallel
 
 

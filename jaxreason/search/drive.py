@@ -5,15 +5,17 @@ left becomes a cap of tokens for every row. Between two chunks of the device fin
 here reads a clock, and nothing that one question is sent depends on another: the same question gets the same tokens alone.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import Cost, total
-from jaxreason.core.protocols import Session, Verifier
+from jaxreason.core.protocols import Scored, Session, Verifier
 from jaxreason.core.requests import Extend, Score, Search, Start, Take
 from jaxreason.core.types import Outcome, Question, Row
+from jaxreason.core.verifier_spec import Unscored
 from jaxreason.search.extension import Extension
 
 MOST_COPIES = 2**16  # of one question: far more would fill the host's memory before the device saw any
@@ -97,13 +99,27 @@ def _score(scoring: 'list[_Live]', verifiers: Mapping[str | None, Verifier], car
     for name in dict.fromkeys(request.verifier for _, request in requests):
         group = [(one, request) for one, request in requests if request.verifier == name]
         rows = [row for _, request in group for row in request.rows]
-        scores, costs, carries[name] = verifiers[name].score(rows, carries.get(name))
+        scored = verifiers[name].score(rows, carries.get(name))
+        carries[name] = scored.carry
+        replies = list(_replies(rows, scored))
         first = 0
         for one, request in group:
             last = first + len(request.rows)
-            one.spent += total(costs[first:last])
-            one.advance((tuple(scores[first:last]), tuple(costs[first:last])))
+            reply = tuple(zip(*replies[first:last], strict=True)) or ((), (), ())
+            one.spent += total(reply[1])
+            one.advance(reply)
             first = last
+
+
+def _replies(rows: Sequence[Row], scored: Scored) -> Iterator[tuple[tuple[float, ...], Cost, Unscored | None]]:
+    """Scores, cost and reason of every row: scores that are no finite numbers are none, and a row without any has a reason."""
+    for index, (row, scores, cost) in enumerate(zip(rows, scored.scores, scored.costs, strict=True)):
+        reason = scored.unscored.get(index)
+        if not all(map(math.isfinite, scores)):
+            scores, reason = (), Unscored.NAN  # what is no number can be neither compared nor written down
+        elif not scores and reason is None:
+            reason = Unscored.STEPS if row.steps else Unscored.NO_STEPS
+        yield scores, cost, reason
 
 
 class _Live:

@@ -1,4 +1,4 @@
-"""From candidates to one answer: how step scores become a solution score, and how solutions vote.
+"""From candidates to one answer: how solutions vote.
 
 Answers that are exactly equal vote together (`data.answers.answer_key`), under the wording of the earliest candidate. Ties go
 to the answer whose earliest candidate has the smallest sample index; candidates that name no answer do not vote.
@@ -10,9 +10,10 @@ References:
 
 import enum
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from jaxreason.core.aggregation import AGGREGATE, Aggregation
 from jaxreason.core.types import Candidate
 from jaxreason.data.normalise import answer_key
 
@@ -23,23 +24,6 @@ class Vote(enum.StrEnum):
     NAIVE = 'naive'  # the answer of the single best solution
     WEIGHTED = 'weighted'  # the answer with the largest sum of scores
     MAJORITY = 'majority'  # the answer with the most solutions
-
-
-class Aggregation(enum.StrEnum):
-    """How the scores of a solution's steps become the score of the solution."""
-
-    LAST = 'last'
-    MIN = 'min'
-    PROD = 'prod'
-    MEAN = 'mean'
-
-
-AGGREGATE: dict[Aggregation, Callable[[Sequence[float]], float]] = {
-    Aggregation.LAST: lambda scores: scores[-1],
-    Aggregation.MIN: min,
-    Aggregation.PROD: math.prod,
-    Aggregation.MEAN: lambda scores: math.fsum(scores) / len(scores),
-}
 
 
 class Choice(NamedTuple):
@@ -65,20 +49,36 @@ def choose(candidates: Sequence[Candidate], vote: Vote, aggregation: Aggregation
     Returns:
         The choice; its answer is None where no candidate names one.
     """
-    weights: dict[str, float] = {}
+    voters = sorted((c for c in candidates if c.answer is not None), key=lambda c: c.sample)
+    keys = [answer_key(str(c.answer)) for c in voters]
+    scores = [1.0 if vote is Vote.MAJORITY else solution_score(c, aggregation) for c in voters]
     wording: dict[str, str] = {}
-    for candidate in sorted(candidates, key=lambda c: c.sample):
-        if candidate.answer is None:
-            continue
-        key = answer_key(candidate.answer)
-        wording.setdefault(key, candidate.answer)
-        if vote is Vote.MAJORITY:
-            weights[key] = weights.get(key, 0.0) + 1.0
-        elif vote is Vote.WEIGHTED:
-            weights[key] = weights.get(key, 0.0) + solution_score(candidate, aggregation)
-        else:
-            weights[key] = max(weights.get(key, -math.inf), solution_score(candidate, aggregation))
+    for candidate, key in zip(voters, keys, strict=True):
+        wording.setdefault(key, str(candidate.answer))
+    weights = tally(keys, scores, vote)
     # Python's sort is stable and dicts keep insertion order, so equal weights stay in sample order.
     ranked = sorted(weights, key=lambda key: -weights[key])
     votes = tuple((wording[key], weights[key]) for key in ranked)
     return Choice(votes[0][0] if votes else None, votes)
+
+
+def tally(keys: Sequence[str | None], scores: Sequence[float], vote: Vote) -> dict[str, float]:
+    """Weighs every distinct answer.
+
+    Args:
+        keys: the answer of each solution, in sample order; None where it names none.
+        scores: of each solution; not used by `MAJORITY`.
+        vote: how solutions become an answer.
+
+    Returns:
+        The weights, in the order in which the answers appear.
+    """
+    weights: dict[str, float] = {}
+    for key, score in zip(keys, scores, strict=True):
+        if key is None:
+            continue
+        if vote is Vote.NAIVE:
+            weights[key] = max(weights.get(key, -math.inf), score)
+        else:
+            weights[key] = weights.get(key, 0.0) + (1.0 if vote is Vote.MAJORITY else score)
+    return weights

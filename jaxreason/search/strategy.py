@@ -6,6 +6,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.cost import FREE, Cost, total
@@ -13,7 +14,8 @@ from jaxreason.core.keys import check_seed, text_id
 from jaxreason.core.protocols import Sampler, Verifier
 from jaxreason.core.requests import Extend, Score, Search, Start, Until
 from jaxreason.core.types import Candidate, Outcome, Question, Row
-from jaxreason.data.answers import extract_answer
+from jaxreason.core.verifier_spec import Unscored
+from jaxreason.data.answers import answer_of
 from jaxreason.search.drive import Task, drive
 from jaxreason.search.select import Choice
 
@@ -138,15 +140,34 @@ class Parallel(Strategy):
         rows, spent = yield Extend(rows, until=Until.END, budget=budget - cost, scored_by=self.judges)
         scores: Sequence[tuple[float, ...]] = [()] * len(rows)
         verified: Sequence[Cost] = [FREE] * len(rows)
+        reasons: dict[str | None, Sequence[Unscored | None]] = {}
         for judge in self.judges:
-            scores, verified = yield Score(rows, judge)
+            scores, verified, reasons[judge] = yield Score(rows, judge)
         cost += spent + total(verified)
-        candidates = tuple(candidate(*judged) for judged in zip(rows, scores, verified, strict=True))
+        judged = zip(rows, scores, verified, unscored_by_row(reasons, len(rows)), strict=True)
+        candidates = tuple(candidate(*each) for each in judged)
         choice = self.choose(candidates)
         return Outcome(question=question, answer=choice.answer, candidates=candidates, votes=choice.votes, cost=cost)
 
 
-def candidate(row: Row, scores: Sequence[float] = (), verified: Cost = FREE) -> Candidate:
+def unscored_by_row(reasons: Mapping[str | None, Sequence[Unscored | None]], num_rows: int) -> list[dict[str, str]]:
+    """For every row why it has no scores, by verifier; {} where it has them all.
+
+    Args:
+        reasons: replies to `Score`, by the name that was asked.
+        num_rows: of the search.
+    """
+    found: list[dict[str, str]] = [{} for _ in range(num_rows)]
+    for name, each in reasons.items():
+        for unscored, reason in zip(found, each, strict=True):
+            if reason is not None:
+                unscored[name or 'verifier'] = reason.value
+    return found
+
+
+def candidate(
+    row: Row, scores: Sequence[float] = (), verified: Cost = FREE, unscored: Mapping[str, str] = MappingProxyType({})
+) -> Candidate:
     """What a strategy keeps of a row: its text, its answer, its scores, and what it alone cost."""
     return Candidate(
         sample=row.sample,
@@ -155,7 +176,8 @@ def candidate(row: Row, scores: Sequence[float] = (), verified: Cost = FREE) -> 
         steps=row.steps,
         step_ends=row.step_ends,
         finish=row.finish,
-        answer=extract_answer(row.text),
+        answer=answer_of(row),
         scores=tuple(scores),
+        unscored=dict(unscored),
         cost=row.cost + verified,
     )

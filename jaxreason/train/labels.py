@@ -17,14 +17,14 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.labels import LabelledQuestion, LabelledSolution
 from jaxreason.core.records import cost_fields
 from jaxreason.core.requests import Extend, Request, Start, Take, Until
 from jaxreason.core.types import Finish, Problem, Question, Row, Verdict
-from jaxreason.data.answers import extract_answer, last_line
+from jaxreason.data.answers import answer_of
 from jaxreason.data.grading import Grader
 from jaxreason.search.drive import MOST_COPIES
 
@@ -67,14 +67,11 @@ class StepLabels:
         samples: solutions a question.
         rollouts: continuations from the end of every step.
         max_steps: a solution with more steps is dropped: a policy that writes line breaks for ever would cost a fortune.
-        answer: where the answer is: `stated` in the text (a box, or a sentence that names it), or the bare `last_line` of a
-            solution that the policy has ended itself.
     """
 
     samples: int = 16
     rollouts: int = 16
     max_steps: int = 64
-    answer: Literal['stated', 'last_line'] = 'stated'
 
     def __post_init__(self):
         for name in ('samples', 'rollouts', 'max_steps'):
@@ -107,10 +104,10 @@ class StepLabels:
             forks, _ = yield Extend(tuple(row for index, row in enumerate(taken) if index % each))
             for index, row in enumerate(rows):
                 continued = forks[index * self.rollouts : (index + 1) * self.rollouts]
-                rollouts[row.sample].append(tuple(Rollout(self._answer(fork), fork.cost) for fork in continued))
+                rollouts[row.sample].append(tuple(Rollout(answer_of(fork), fork.cost) for fork in continued))
             yield Take(forks, ())
         ended.sort(key=lambda row: row.sample)
-        return Sampled(tuple(Sample(row, self._answer(row), tuple(rollouts[row.sample])) for row in ended), prompt)
+        return Sampled(tuple(Sample(row, answer_of(row), tuple(rollouts[row.sample])) for row in ended), prompt)
 
     def dropped_for(self, sample: Sample) -> str | None:
         """Why a sample is dropped, one of `DROPPED`; None if it is kept."""
@@ -122,11 +119,6 @@ class StepLabels:
 
     def _is_too_long(self, row: Row) -> bool:
         return len(row.steps) > self.max_steps
-
-    def _answer(self, row: Row) -> str | None:
-        if self.answer == 'stated':
-            return extract_answer(row.text)
-        return last_line(row.text) if row.finish is Finish.STOP else None
 
 
 def label(

@@ -112,3 +112,14 @@ def test_what_a_model_wrote_cannot_drive_the_terminal(capsys):
     assert '\x1b' not in out and '\x07' not in out
     assert 'What\\x1b[31m\nis [it]?' in out and '[bold]x[/]\\x1b[2J\n' in out and 'answer: \\x1b]0;4\\x07' in out
     assert '1 tokens, 1.0 GFLOPs' in out
+
+
+def test_solutions_that_a_verifier_could_not_score_are_a_line(capsys):
+    shape = {'text': 'x', 'tokens': (1,), 'steps': ('x',), 'step_ends': (1,), 'finish': Finish.STOP, 'answer': '4'}
+    reasons = [{'prm': 'too_long'}, {}, {'prm': 'nan'}, {'prm': 'too_long'}]
+    candidates = tuple(Candidate(sample=index, unscored=reason, **shape) for index, reason in enumerate(reasons))
+    for shown, words in ((candidates, '3 of 4 samples (1 nan, 2 too long); they count as 0.'), (candidates[1:2], '')):
+        _print(Outcome(question=Question('q', '?'), answer='4', candidates=shown, votes=(('4', 1.0),), cost=Cost()))
+        assert [line for line in capsys.readouterr().out.splitlines() if 'could not' in line] == (
+            [f'prm could not score {words}'] if words else []
+        )

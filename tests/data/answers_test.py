@@ -1,12 +1,14 @@
 """The answer that a response names: boxes, statements, thinking blocks, hedges, withdrawals, hostile lengths."""
 
+import dataclasses
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxreason.data.answers import extract_answer, last_line
+from jaxreason.core.types import Finish, Question, Row
+from jaxreason.data.answers import answer_of, extract_answer, last_line
 from jaxreason.data.boxes import find_boxes
 from jaxreason.data.thinking import outside_thinking
 
@@ -265,3 +267,12 @@ def test_a_box_is_found_wherever_it_stands(value, before, after):
 )
 def test_a_bare_answer_is_the_last_line(text, line):
     assert last_line(text) == line
+
+
+@pytest.mark.parametrize('finish', Finish)
+def test_a_bare_last_line_is_an_answer_only_where_the_policy_ended(finish):
+    row = Row(handle=0, question=Question('q', '?'), sample=0, text='95\n65\n', finish=finish)
+    assert answer_of(row) is None
+    assert answer_of(dataclasses.replace(row, answer_format='last_line')) == ('65' if finish is Finish.STOP else None)
+    stated = dataclasses.replace(row, text='\\boxed{7}\n65')
+    assert answer_of(stated) == '7', 'whatever ended it'

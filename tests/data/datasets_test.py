@@ -223,6 +223,18 @@ def test_all_of_math_is_read():
     assert dataclasses.replace(problems[0], id='') != dataclasses.replace(problems[1], id='')
 
 
+def test_short_problems_are_chosen_and_not_changed(tmp_path):
+    write(tmp_path, 'gsm8k_test.jsonl', GSM8K | {'question': 'x' * 21}, GSM8K | {'question': 'x' * 20}, GSM8K)
+    found = load_problems('gsm8k', manual_dir=str(tmp_path), max_characters=20)
+    assert found == load_problems('gsm8k', manual_dir=str(tmp_path))[1:]
+    with pytest.raises(DataError, match='0 problems of at most 5 characters'):
+        load_problems('gsm8k', manual_dir=str(tmp_path), max_characters=5)
+    with pytest.raises(ConfigError, match='max_characters must be at least 1'):
+        load_problems('basic', max_characters=0)
+    with pytest.raises(ConfigError, match='max_characters must be left out'):
+        load_problems('procedural:word:1', max_characters=9, limit=3)
+
+
 def test_levels_choose_problems_and_change_none():
     every = load_problems('basic')
     easy = load_problems('basic', levels=('1', '2'))

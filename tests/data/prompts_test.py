@@ -91,7 +91,8 @@ def test_a_raw_prompt_is_the_question():
 
 
 @pytest.mark.parametrize(
-    'form, last', [('boxed', 'The final answer is $\\boxed{29}$.'), ('hash', '#### 29'), ('plain', 'The answer is 29.')]
+    'form, last',
+    [('boxed', 'The final answer is $\\boxed{29}$.'), ('hash', '#### 29'), ('plain', 'The answer is 29.'), ('last_line', '29')],
 )
 def test_examples_end_in_the_answer_format(form, last):
     spec = PromptSpec(few_shot=1, answer_format=form, step_delimiter='\n\n')
@@ -99,6 +100,20 @@ def test_examples_end_in_the_answer_format(form, last):
     assert [turn['role'] for turn in turns] == ['user', 'assistant', 'user']
     assert turns[1]['content'] == 'The trays hold 4 * 6 = 24 rolls.\n\nWith 5 more there are 24 + 5 = 29 rolls.\n\n' + last
     assert turns[2]['content'].startswith('Q?\n\nThink step by step') and turns[0]['content'].endswith(turns[2]['content'][4:])
+
+
+def test_worked_steps_that_end_with_a_bare_value_need_no_other_ending():
+    def ending(form, *steps):
+        return PromptSpec(answer_format=form).ending(Problem(id='q', text='?', answer='65', steps=steps))
+
+    assert ending('last_line', '95', '65') == ending('last_line', '95', ' 64\n') == (), 'right or wrong'
+    assert ending('last_line', '5 + 60 = 65') == ending('last_line') == ('65',)
+    assert ending('hash', '95', '65') == ('#### 65',)
+
+
+def test_a_raw_prompt_asks_for_no_format():
+    spec = PromptSpec(template='raw', answer_format='last_line')
+    assert spec.render('37+58*07=') == '37+58*07='
 
 
 def test_the_question_asked_is_never_an_example():
@@ -255,6 +270,16 @@ def test_the_digest_tells_prompts_apart():
     examples = tuple(dataclasses.replace(example, answer='7') for example in shipped_examples())
     specs.append(dataclasses.replace(base, few_shot=1, examples=examples))
     assert len({base.digest, *(spec.digest for spec in specs)}) == len(specs) + 1
+
+
+def test_the_digest_tells_formats_apart_where_they_matter():
+    def digests(**settings):
+        return [PromptSpec(answer_format=form, **settings).digest for form in ('boxed', 'hash', 'plain', 'last_line')]
+
+    assert len(set(digests())) == len(set(digests(few_shot=1, instruction='Go.'))) == 4
+    for fixed in ({'template': 'raw'}, {'instruction': 'Go.'}):
+        *stated, last_line = digests(**fixed)
+        assert len(set(stated)) == 1 and last_line not in stated, 'the same text, read in another way'
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import collections
 import dataclasses
 import math
 
@@ -242,16 +241,16 @@ def test_a_row_pays_for_the_head_at_each_token_once(policy, shared, rows):
 
 
 def test_bad_rows_are_counted_and_disturb_nobody(policy, shared):
-    verifier = dataclasses.replace(shared['value'], unscored=collections.Counter())
+    verifier = shared['value']
     good = written(policy, 'ab\ncd', (3, 5))
     bad = {
         Unscored.NO_STEPS: dataclasses.replace(good, steps=(), step_ends=()),
         Unscored.STEPS: dataclasses.replace(good, step_ends=(6,)),
         Unscored.NAN: written(policy, 'ab\ncd', (3, 5), value=(math.nan,) * 6),
     }
-    scores = verifier.score([good, *bad.values()], None).scores
-    assert scores[0] == shared['value'].score([good], None).scores[0] and scores[1:] == [(), (), ()]
-    assert verifier.unscored == dict.fromkeys(bad, 1)
+    scored = verifier.score([good, *bad.values()], None)
+    assert scored.scores[0] == verifier.score([good], None).scores[0] != () and scored.scores[1:] == [(), (), ()]
+    assert scored.unscored == dict(enumerate(bad, 1))
 
 
 def test_heads_change_no_token_and_no_other_statistic(policy, shared, rows):

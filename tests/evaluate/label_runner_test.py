@@ -152,7 +152,9 @@ def test_a_folder_of_another_configuration_is_refused(whole, path):
 
 def test_a_run_in_which_no_sample_answers_says_so(path, tmp_path):
     with pytest.raises(DataError, match='every sample was dropped'):
-        label_problems(read_config(path, 'sampler.max_tokens=1', 'labels.answer=last_line', 'data.limit=1'), tmp_path / 'run')
+        label_problems(
+            read_config(path, 'sampler.max_tokens=1', 'prompt.answer_format=last_line', 'data.limit=1'), tmp_path / 'run'
+        )
 
 
 @pytest.mark.parametrize(
@@ -186,10 +188,10 @@ def test_the_dry_run_bounds_the_run(whole, path, world):
 def test_what_is_expected_is_the_worked_solution(path):
     from jaxreason.data.procedural import generate
 
-    config = read_config(path, 'labels.answer=last_line', "prompt.step_delimiter='\n'")
+    config = read_config(path, 'prompt.answer_format=last_line', "prompt.step_delimiter='\n'")
     shape = expected_shape(config, generate('nano', 0, 0, 4), None)
     assert shape.begins and len(shape.begins) == 3
-    config = read_config(path, 'labels.answer=stated')
+    config = read_config(path)
     assert len(expected_shape(config, generate('chain', 0, 0, 4), None).begins) == 4  # and a sentence with the answer
     # Exactly what solutions of that shape would cost, were they drawn.
     work = work_of(config, shape, None, None)

@@ -168,7 +168,7 @@ def test_the_pool_is_sampled_for_the_largest_strategy_and_scored_once_by_every_v
     with pytest.raises(StopIteration) as stop:
         while isinstance(request, Score):
             asked.append(request.verifier)
-            request = task.search.send(([(0.5,)] * 4, [Cost(verify=len(asked))] * 4))
+            request = task.search.send(([(0.5,)] * 4, [Cost(verify=len(asked))] * 4, [None] * 4))
     assert asked == ['mean_logprob', 'self_certainty']
     judged = stop.value.value
     assert judged.prompt == Cost(prefill=9) and list(judged.verified['self_certainty']) == [Cost(verify=2)] * 4

@@ -55,7 +55,7 @@ def test_scores(preset, seed, tmp_path):
     carry, grown = None, [()] * len(solutions)
     for count in range(1, 1 + max(len(steps) for _, steps in solutions)):
         longer = [(index, question, steps[:count]) for index, (question, steps) in enumerate(solutions)]
-        scores, _, carry = verifier.score([row(*one) for one in longer], carry)
+        scores, _, carry, _ = verifier.score([row(*one) for one in longer], carry)
         grown = scores
     differences = tuple(
         float(max(np.abs(np.subtract(a, b)).max() for a, b in zip(found, expected, strict=True))) for found in (whole, grown)

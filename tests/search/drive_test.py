@@ -164,8 +164,9 @@ def test_steps_pause_forks_draw_anew_and_rank_0_goes_on():
         rows, cost = yield Take(rows, (0, 0))
         assert cost.flops == 0 and rows[0].handle != rows[1].handle
         rows, _ = yield Extend(rows)
-        scores, costs = yield Score(rows)
+        scores, costs, reasons = yield Score(rows)
         assert [len(s) for s in scores] == [len(r.step_ends) for r in rows] and all(c.verify for c in costs)
+        assert reasons == (None, None)
         return rows
 
     rows = run(search())

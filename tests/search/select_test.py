@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxreason.core.aggregation import Aggregation
 from jaxreason.core.types import Candidate, Finish
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.majority import Majority
-from jaxreason.search.select import Aggregation, Vote, choose, solution_score
+from jaxreason.search.select import Vote, choose, solution_score
 
 
 def candidate(sample, answer, *scores):

@@ -9,7 +9,7 @@ from jaxreason.core.budget import UNLIMITED
 from jaxreason.core.cost import FREE, Cost
 from jaxreason.core.labels import labelled_from
 from jaxreason.core.records import to_line
-from jaxreason.core.types import Finish, Problem, Question
+from jaxreason.core.types import Problem, Question
 from jaxreason.data.grading import Grader
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.language_model import load
@@ -168,13 +168,6 @@ def test_impossible_numbers_are_refused(field):
         StepLabels(**{field: 0})
     with pytest.raises(ValueError, match='at most 65,536'):
         StepLabels(samples=1000, rollouts=1000)
-
-
-def test_a_bare_last_line_is_an_answer_only_where_the_policy_ended():
-    labels = StepLabels(answer='last_line')
-    (row,) = KnownSession(script=lambda *_: ['95\n65']).start(Question('q', '?'), 1, 0, 0)[0]
-    for finish, answer in ((Finish.STOP, '65'), (Finish.LENGTH, None), (Finish.BUDGET, None)):
-        assert labels._answer(dataclasses.replace(row, text='95\n65\n', finish=finish)) == answer
 
 
 # On a device: a random policy that often ends steps and solutions, and a prompt that two questions do not share.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxreason.analysis.stats import Estimate, bootstrap_mean, paired_difference, pass_at_k
+from jaxreason.core.stats import Estimate, _drawn_weights, bootstrap, bootstrap_mean, paired_difference, pass_at_k, ratio
 
 
 def interval(estimate: Estimate) -> tuple[float, float]:
@@ -116,3 +116,20 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(num_questions, alpha)
         low, high = interval(bootstrap_mean(rng.random((num_questions, 2)) < chance[:, None], num_resamples=2000))
         hits += low <= 0.5 <= high
     assert 0.92 <= hits / 600 <= 0.975
+
+
+def test_a_ratio_of_sums_is_estimated_over_questions():
+    above, below = np.array([1.0, 0.0, 3.0]), np.array([2.0, 0.0, 3.0])
+    found = bootstrap(ratio(above, below), 3)
+    assert found.point == 0.8 and found.low == 0.5 and found.high == 1.0 and found.num_questions == 3
+    assert bootstrap(ratio(np.zeros(2), np.zeros(2)), 2) is None and bootstrap(ratio(above, below), 0) is None
+    alike = bootstrap(ratio(np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 3.0])), 3)  # 0.1 everywhere, up to rounding
+    assert alike.point == pytest.approx(0.1) and alike.low is None
+
+
+def test_weights_of_resamples_are_draws_of_all_questions():
+    parts = list(_drawn_weights(7, 1_200))
+    weights = np.concatenate(parts)
+    assert weights.shape == (1_200, 7) and np.all(weights.sum(axis=1) == 7) and abs(weights.mean() - 1) < 1e-9
+    assert weights.var() == pytest.approx(6 / 7, rel=0.05)  # of a binomial with 7 draws
+    assert max(part.nbytes for part in _drawn_weights(300_000, 9)) < 20_000_000

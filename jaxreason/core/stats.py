@@ -12,22 +12,25 @@ References:
 """
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 NUM_RESAMPLES = 10_000
+NUM_WEIGHTED_RESAMPLES = 1_000  # of statistics that are more than a mean
 _RESAMPLES_AT_ONCE = 500  # keeps the index array of 1,000 questions under a few megabytes
 _SEED = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over questions with its 95 % interval.
+    """A mean over questions, or another statistic of them, with its 95 % interval.
 
     Attributes:
-        point: mean over questions of the mean over seeds.
-        low: 2.5th percentile of the resampled means; None where there is no interval.
+        point: the statistic; of a mean, that over questions of the mean over seeds.
+        low: 2.5th percentile of the resampled values; None where there is no interval.
         high: 97.5th percentile; None where there is no interval.
         num_questions: questions that it rests on.
         num_seeds: the most seeds that a question has.
@@ -101,6 +104,69 @@ def paired_difference(ours: ArrayLike, baseline: ArrayLike, num_resamples: int =
         raise ValueError(f'paired difference: expected the same questions, got {len(first)} and {len(second)}.')
     estimate = bootstrap_mean(np.nanmean(first, axis=1) - np.nanmean(second, axis=1), num_resamples)
     return dataclasses.replace(estimate, num_seeds=min(first.shape[1], second.shape[1]))
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray], num_questions: int, num_resamples: int = NUM_WEIGHTED_RESAMPLES
+) -> Estimate | None:
+    """Estimates a statistic that is no mean over questions (a ratio of sums, a rank statistic) with its interval.
+
+    Args:
+        statistic: takes `[resamples, questions]` weights, how often each question was drawn, and gives `[resamples]` values,
+            NaN where it is not defined.
+        num_questions: how many there are.
+        num_resamples: bootstrap resamples; those in which the statistic is not defined are left out.
+
+    Returns:
+        The estimate; None where the statistic of the questions themselves is not defined.
+    """
+    point = float(statistic(np.ones((1, num_questions)))[0]) if num_questions else float('nan')
+    if np.isnan(point):
+        return None
+    low = high = None
+    if num_questions > 1:
+        values = np.concatenate([statistic(weights) for weights in _drawn_weights(num_questions, num_resamples)])
+        values = values[~np.isnan(values)]
+        if len(values) and np.ptp(values) > 1e-9:  # less is rounding: every resample gave the same
+            low, high = (float(bound) for bound in np.percentile(values, [2.5, 97.5]))
+    return Estimate(point=point, low=low, high=high, num_questions=num_questions, num_seeds=1)
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The statistic `sum(above) / sum(below)` of values per question, for `bootstrap`; not defined where nothing is below."""
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        total = weights @ below
+        return np.divide(weights @ above, total, out=np.full(len(weights), np.nan), where=total > 0)
+
+    return statistic
+
+
+def rounded(value: float) -> float:
+    """Six digits after the point: more than any interval here can tell apart. Adding 0.0 turns -0.0 into 0.0."""
+    return round(float(value), 6) + 0.0
+
+
+def interval(estimate: Estimate) -> dict[str, Any]:
+    """Point, low and high as JSON values."""
+    fields = {name: getattr(estimate, name) for name in ('point', 'low', 'high')}
+    return {name: None if value is None else rounded(value) for name, value in fields.items()}
+
+
+def counted_interval(estimate: Estimate | None) -> dict[str, Any] | None:
+    """`interval` with the number of questions that it rests on; None where there is no estimate."""
+    return None if estimate is None else {**interval(estimate), 'num_questions': estimate.num_questions}
+
+
+def _drawn_weights(num_questions: int, num_resamples: int) -> Iterator[np.ndarray]:
+    """How often each question is drawn, `[resamples, questions]`, in parts of a few megabytes."""
+    generator = np.random.Generator(np.random.PCG64(_SEED))
+    at_once = max(1, min(_RESAMPLES_AT_ONCE, 1_000_000 // num_questions))
+    for start in range(0, num_resamples, at_once):
+        rows = min(at_once, num_resamples - start)
+        drawn = generator.integers(0, num_questions, (rows, num_questions))
+        drawn += num_questions * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * num_questions).reshape(rows, num_questions).astype(np.float64)
 
 
 def _by_seed(values: ArrayLike) -> np.ndarray:
