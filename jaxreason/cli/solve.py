@@ -62,16 +62,17 @@ def _solve(config, questions: Sequence[str], show: Callable[[Outcome], None]) ->
     import jax
 
     from jaxreason.cli.interrupt import Interrupt
+    from jaxreason.engine.backbone_verifier import heads_of
     from jaxreason.engine.sampler import Sampler
     from jaxreason.engine.scoring_memory import memory_beside
     from jaxreason.evaluate.config import load_policy, load_verifiers
 
     with Interrupt() as interrupt:
         lm = load_policy(config.model)
-        verifiers = load_verifiers(config.verifiers)
+        verifiers = load_verifiers(config.verifiers, lm)
         asked = [Question(text_id(text), text) for text in questions]
         beside = memory_beside(verifiers.values(), asked, config.sampler.max_tokens, jax.default_backend() == 'cpu')
-        sampler = Sampler(lm, prompt=config.prompt, beside=beside, **vars(config.sampler))
+        sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), beside=beside, **vars(config.sampler))
         stream = config.strategy.stream(
             asked, sampler, verifiers, seed=config.seed, budget=config.budget, on_tick=interrupt.check
         )

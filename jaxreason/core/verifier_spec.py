@@ -6,7 +6,7 @@ ones. Tokens are named by string and resolved in the verifier's own tokenizer.
 
 import dataclasses
 import enum
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.model_spec import ModelSpec, check_axes
@@ -120,6 +120,8 @@ class VerifierChoice:
         dtype: of parameters and matrix operands; None takes that of the folder's spec.
         mesh: sizes of the axes `data` and `model`; None takes that of the folder's spec.
         max_context: longest question plus solution, for models whose rotary factors depend on it; None takes the spec's.
+        on: `own`, a decoder of its own, or `policy`: a head on the policy, whose decoder it must share bit for bit. The sampler
+            then reads it as it samples, in the policy's dtype and on its mesh.
     """
 
     source: str
@@ -127,7 +129,22 @@ class VerifierChoice:
     dtype: Literal['float32', 'bfloat16'] | None = None
     mesh: dict[str, int] | None = None
     max_context: int | None = None
+    on: Literal['own', 'policy'] = 'own'
 
     def __post_init__(self):
         if self.mesh is not None:
             check_axes(self.mesh)
+        if self.on == 'policy' and (self.dtype is not None or self.mesh is not None):
+            raise ConfigError(
+                f'{self.source}: on the policy a verifier has its dtype and mesh; leave them out, or choose on: own.'
+            )
+
+    @property
+    def on_policy(self) -> dict[str, Any]:
+        """What `load_verifier` takes beside the policy."""
+        return {'source': self.source, 'preset': self.preset, 'max_context': self.max_context}
+
+    @property
+    def alone(self) -> dict[str, Any]:
+        """What `load_verifier` takes for a verifier with a decoder of its own."""
+        return {**self.on_policy, 'dtype': self.dtype, 'mesh': self.mesh}

@@ -57,6 +57,11 @@ class Typesetter:
                 'expected the tokenizer that the layout was made for.'
             )
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that it writes with."""
+        return self._tokenizer
+
     def lay(self, question: str, steps: Sequence[str]) -> Laid | Unscored:
         """Writes a solution.
 
@@ -130,11 +135,14 @@ class Typesetter:
         """Each line is encoded alone, each line break is the marker token."""
         for step in steps:
             lines = (step if step.endswith('\n') else step + '\n').split('\n')[:-1]
-            for line in lines:
+            for number, line in enumerate(lines, 1):
                 writer.cut()
                 writer.text(line)
+                if number == len(lines) and self._boundary == 'before_marker':
+                    writer.read()
                 writer.token(self.marker_id)
-            writer.read()
+            if self._boundary == 'marker':
+                writer.read()
 
     def _mark(self, writer: '_Writer') -> None:
         if self._boundary == 'before_marker':

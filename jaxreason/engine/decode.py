@@ -10,6 +10,7 @@ key and its own position, and a row's arithmetic does not see its neighbours.
 
 import enum
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from jax import lax
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.keys import wrap_key
 from jaxreason.data.boundaries import STEP, STOP
+from jaxreason.engine.read_heads import ReadHead, read_heads
 from jaxreason.engine.sampling import Rule, draw
 from jaxreason.models.cache import Cache
 from jaxreason.models.heads import lm_logits
@@ -86,6 +88,7 @@ def decode_chunk(
     tables: Tables,
     wake: jax.Array,
     limit: jax.Array,
+    heads: Mapping[str, ReadHead] | None = None,
     *,
     rule: Rule,
     stats: tuple[str, ...],
@@ -102,8 +105,9 @@ def decode_chunk(
         tables: what a token does.
         wake: [2] bool; end early when a row has halted, when all rows of a slot have.
         limit: [] int32, end after this many steps; traced, so that it may change without compiling anew.
+        heads: read at the state before every token, by name.
         rule: the distribution drawn from.
-        stats: fields of `Draw` to keep of every token; what is not asked for is not computed.
+        stats: what to keep of every token, fields of `Draw` and what the heads say; what is not asked for is not computed.
         length: most steps, and what is allocated for them.
         rows_per_slot: rows that share a prompt.
     """
@@ -128,9 +132,10 @@ def decode_chunk(
         token_b = jnp.where(drawn.finite, drawn.token, 0)
         halt_b = _halts(rows, tables, token_b, drawn.finite)
         took_b = active_b & drawn.finite
+        known = {**vars(drawn), **read_heads(config, params, heads or {}, hidden_b1d, token_b)}
         chunk = chunk.replace(
             tokens=chunk.tokens.at[:, step].set(token_b),
-            stats={name: values.at[:, step].set(getattr(drawn, name)) for name, values in chunk.stats.items()},
+            stats={name: values.at[:, step].set(known[name]) for name, values in chunk.stats.items()},
             count=chunk.count + took_b,
             halt=jnp.where(active_b, halt_b, chunk.halt),
             steps=step + 1,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -52,6 +53,13 @@ def to_host(tree: Any, mesh: Mesh | None) -> Any:
     if mesh is not None and spans_processes(mesh):
         tree = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
     return jax.tree.map(np.asarray, tree)
+
+
+def replicate(tree: Any, mesh: Mesh | None) -> Any:
+    """Arrays placed whole on every device of a mesh; without one on the default device, not committed to it."""
+    if mesh is None:
+        return jax.tree.map(jnp.asarray, tree)
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def use_mesh(mesh: Mesh | None):

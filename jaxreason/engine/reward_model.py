@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 # How many tokens of ours a token of the policy may become: its text is not known when the budget is divided.
 _GROWTH, _SPARE = 1.5, 16
-_MOST_ENTRIES = 1 << 16  # rows remembered; nobody tells which of them are gone
+MOST_ENTRIES = 1 << 16  # rows remembered; nobody tells which of them are gone
 
 
 class _Entry(NamedTuple):
@@ -241,7 +241,7 @@ class RewardModel:
         found = []
         for place, plan in enumerate(batch):
             reads = [read for read in plan.laid.reads if read not in plan.held]
-            scores = {read: _sigmoid(odds_bt[place, read - plan.fed_from]) for read in reads}
+            scores = {read: sigmoid(odds_bt[place, read - plan.fed_from]) for read in reads}
             found.append((plan, {**plan.held, **scores}, parked[place]))
         return found
 
@@ -266,7 +266,7 @@ class RewardModel:
         """The entries, without keys and values of the oldest that are too many."""
         left = self.spec.carry_bytes
         kept = {}
-        for handle, entry in itertools.islice(reversed(entries.items()), _MOST_ENTRIES):
+        for handle, entry in itertools.islice(reversed(entries.items()), MOST_ENTRIES):
             size = sum(x.nbytes for x in jax.tree.leaves(entry.parked))
             left -= size
             kept[handle] = entry if left >= 0 else entry._replace(parked=None)
@@ -280,7 +280,7 @@ def _common(a: np.ndarray, b: np.ndarray) -> int:
     return int(differing[0]) if len(differing) else size
 
 
-def _sigmoid(x: float) -> float:
+def sigmoid(x: float) -> float:
     return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else 1.0 - 1.0 / (1.0 + math.exp(max(x, -700.0)))
 
 

@@ -14,6 +14,7 @@ from jaxreason.core.architecture import DType
 from jaxreason.core.errors import ConfigError
 from jaxreason.data.boundaries import Boundaries
 from jaxreason.data.prompts import PromptSpec
+from jaxreason.engine.backbone_verifier import BackboneVerifier
 from jaxreason.engine.buckets import BUCKETS, check_buckets
 from jaxreason.engine.language_model import LanguageModel
 from jaxreason.engine.memory import place_of
@@ -71,11 +72,15 @@ class SamplerSettings(Rule):
             raise ValueError(f'memory_limit must be GiB above 0, or null, got {self.memory_limit}.')
         if self.num_rows != 'auto' and self.num_rows % self.rows_per_slot:
             raise ValueError(f'rows_per_slot must divide num_rows ({self.num_rows}), got {self.rows_per_slot}.')
-        unknown = [name for name in self.stats if name not in STATS]
+        unknown = [name for name in self.stats if name not in self._known_stats]
         if unknown:
             raise ValueError(f'stats are {", ".join(STATS)}, got {unknown[0]!r}.')
         if '' in self.stop:
             raise ValueError('stop strings must not be empty, got one that is: remove it.')
+
+    @property
+    def _known_stats(self) -> tuple[str, ...]:
+        return STATS
 
     @property
     def rule(self) -> Rule:
@@ -90,20 +95,36 @@ class Sampler(SamplerSettings):
     Attributes:
         lm: the policy.
         prompt: how a question becomes a prompt, and where a step ends.
+        heads: verifiers that are heads on this policy (`load_verifier(source, policy=lm)`): what they say of every token is
+            added to `stats`.
         beside: bytes of a device that verifiers take: rows are chosen for the rest.
     """
 
     lm: LanguageModel
     prompt: PromptSpec = PromptSpec()
+    heads: tuple[BackboneVerifier, ...] = ()
     beside: int = 0
 
     def __post_init__(self):
         super().__post_init__()
+        names = [name for head in self.heads for name in head.stats]
+        if len({*STATS, *names}) < len(STATS) + len(names):
+            raise ConfigError(f'heads must have names of their own, got {", ".join(head.name for head in self.heads)}.')
+        for head in self.heads:
+            if head.policy != self.lm.digest:
+                raise ConfigError(
+                    f'heads: {head.name} is a head on another policy than {self.lm.name}; load it with policy=, of this one.'
+                )
+        object.__setattr__(self, 'stats', tuple(dict.fromkeys((*self.stats, *sorted(names)))))
         if self.max_tokens >= self.lm.config.max_context:
             raise ConfigError(
                 f'max_tokens must leave room for a prompt in the context of {self.lm.config.max_context} tokens, '
                 f'got {self.max_tokens}.'
             )
+
+    @property
+    def _known_stats(self) -> tuple[str, ...]:
+        return (*STATS, *(name for head in self.heads for name in head.stats))
 
     @functools.cached_property
     def boundaries(self) -> Boundaries:

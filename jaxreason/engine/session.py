@@ -26,6 +26,7 @@ from jaxreason.core.types import Finish, Question, Row
 from jaxreason.engine.buckets import bucket, check_context
 from jaxreason.engine.decode import Halt, RowState, Tables, decode_chunk
 from jaxreason.engine.mesh import spans_processes, to_host, use_mesh
+from jaxreason.engine.read_heads import ReadHead
 from jaxreason.engine.timing import Timing
 from jaxreason.models.cache import Cache
 from jaxreason.models.sharding import cache_shardings
@@ -57,6 +58,7 @@ class DeviceSession:
         self.timing = Timing()
         self._lm = sampler.lm
         self._params = sampler.lm.params if sampler.lm.mesh is not None else sampler.lm.params_for_decoding
+        self._heads = {head.name: ReadHead.placed(head.kind, head.head, sampler.lm.mesh) for head in sampler.heads}
         self._held: dict[int, _Held] = {}
         self._handles = itertools.count()
         self._queue: deque[Job] = deque()
@@ -76,6 +78,8 @@ class DeviceSession:
         if not questions:
             return
         longest = max(len(self._prompt(question)) for question in questions)
+        for head in self.sampler.heads:
+            head.check_prompt(self.sampler.prompt, questions[0])
         room = bucket(longest, self.sampler.buckets)
         if self._cache is None or self._cache.prompt_room < room:
             assert not self._held, 'shapes are chosen before rows are started'
@@ -174,6 +178,7 @@ class DeviceSession:
                 self._tables,
                 wake,
                 np.int32(self._step_limit),
+                self._heads,
                 rule=self.sampler.rule,
                 stats=tuple(sorted(self.sampler.stats)),
                 length=self.sampler.chunk,

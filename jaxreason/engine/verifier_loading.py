@@ -4,12 +4,10 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxreason.core import config as config_file
 from jaxreason.core.errors import ConfigError, TokenizerError
@@ -17,7 +15,8 @@ from jaxreason.core.model_spec import ModelSpec
 from jaxreason.core.verifier_spec import SPEC_FILE, VerifierChoice, VerifierSpec
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.data.verifier_layout import Typesetter, token_id
-from jaxreason.engine.mesh import make_mesh, to_host, use_mesh
+from jaxreason.engine.backbone_verifier import BackboneVerifier, on_policy
+from jaxreason.engine.mesh import make_mesh, replicate, to_host, use_mesh
 from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.verifier_presets import BY_ARCHITECTURE, PRESETS
 from jaxreason.models.fetch import resolve
@@ -28,7 +27,10 @@ from jaxreason.models.value_heads import check_head, label_head
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
+    from jaxreason.engine.language_model import LanguageModel
 
+
+@overload
 def load_verifier(
     source: str | Path,
     *,
@@ -37,7 +39,27 @@ def load_verifier(
     dtype: Literal['float32', 'bfloat16'] | None = None,
     mesh: 'Mesh | Mapping[str, int] | None' = None,
     max_context: int | None = None,
-) -> RewardModel:
+    policy: None = None,
+) -> RewardModel: ...
+@overload
+def load_verifier(
+    source: str | Path,
+    *,
+    preset: str | None = None,
+    spec: VerifierSpec | None = None,
+    max_context: int | None = None,
+    policy: 'LanguageModel',
+) -> BackboneVerifier: ...
+def load_verifier(
+    source: str | Path,
+    *,
+    preset: str | None = None,
+    spec: VerifierSpec | None = None,
+    dtype: Literal['float32', 'bfloat16'] | None = None,
+    mesh: 'Mesh | Mapping[str, int] | None' = None,
+    max_context: int | None = None,
+    policy: 'LanguageModel | None' = None,
+) -> RewardModel | BackboneVerifier:
     """Loads a verifier.
 
     Args:
@@ -49,17 +71,24 @@ def load_verifier(
         mesh: devices to spread it over, or sizes of the axes `data` and `model`; None takes the spec's.
         max_context: longest question plus solution, tokens, for models whose rotary factors depend on it; None takes the
             spec's.
+        policy: what it is a head on: then only the head is kept, and the sampler reads it (`Sampler(policy, heads=(prm,))`);
+            dtype and mesh are the policy's.
 
     Raises:
-        WeightsError: the weights are missing, damaged, without the head, or of an unknown architecture.
+        WeightsError: the weights are missing, damaged, without the head, of an unknown architecture, or not the policy's.
         TokenizerError: there is no tokenizer, or marker or label tokens are absent from it.
-        ConfigError: nothing says what the verifier is, the preset is unknown, or the mesh does not fit.
+        ConfigError: nothing says what the verifier is, the preset is unknown, the mesh does not fit, or the policy could not
+            have written its input.
     """
+    if policy is not None:
+        if dtype is not None or mesh is not None:
+            raise ConfigError('load_verifier takes dtype and mesh of the policy, got others beside policy: leave them out.')
+        dtype, mesh = policy.config.parameter_dtype, policy.mesh
     opened, weights = _open(str(source), preset, spec, dtype, max_context)
-    shape = opened.spec.model.mesh if mesh is None else mesh
+    shape = opened.spec.model.mesh if mesh is None and policy is None else mesh
     devices = make_mesh(shape) if isinstance(shape, Mapping) else shape
     ways = 1 if devices is None else devices.shape['data']
-    if opened.spec.num_rows % ways:
+    if policy is None and opened.spec.num_rows % ways:
         raise ConfigError(f'num_rows must be a multiple of the mesh axis data = {ways}, got {opened.spec.num_rows}.')
     params, head = weights.parameters(placement(weights.config, devices)), opened.head
     if opened.spec.head == 'label':
@@ -69,9 +98,10 @@ def load_verifier(
         with use_mesh(devices):
             head = jax.tree.map(lambda x: to_host(x, devices), label_head(weights.config, params, good, bad))
         params = {name: part for name, part in params.items() if name != 'head'}
-    return dataclasses.replace(
-        opened, params=params, head=_on_devices(head, devices), mesh=devices, digest=_digest(opened, weights)
+    loaded = dataclasses.replace(
+        opened, params=params, head=replicate(head, devices), mesh=devices, digest=_digest(opened, weights)
     )
+    return loaded if policy is None else on_policy(loaded, policy)
 
 
 def open_verifier(choice: VerifierChoice) -> RewardModel:
@@ -140,9 +170,3 @@ def _spec_of(path: Path, weights: Weights, preset: str | None, spec: VerifierSpe
             f'give preset, one of {", ".join(PRESETS)}, or a spec.'
         )
     return PRESETS[name]
-
-
-def _on_devices(head: Any, mesh: 'Mesh | None') -> Any:
-    if mesh is None:
-        return jax.tree.map(jnp.asarray, head)
-    return jax.device_put(head, NamedSharding(mesh, PartitionSpec()))

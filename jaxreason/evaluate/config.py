@@ -12,6 +12,7 @@ from jaxreason.core.protocols import Verifier
 from jaxreason.core.verifier_spec import VerifierChoice
 from jaxreason.data.datasets import DataSpec
 from jaxreason.data.prompts import PromptSpec
+from jaxreason.engine.backbone_verifier import BackboneVerifier
 from jaxreason.engine.language_model import LanguageModel, load
 from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.sampler import SamplerSettings
@@ -118,17 +119,27 @@ class SolveConfig:
         _check_strategy('strategy', self.strategy, self.verifiers, self.sampler, self.budget)
 
 
-def load_verifiers(choices: Mapping[str, VerifierChoice]) -> dict[str, Verifier]:
-    """The verifiers that strategies may name: those that need no training, and the configuration's own, loaded."""
+def load_verifiers(choices: Mapping[str, VerifierChoice], lm: LanguageModel | None) -> dict[str, Verifier]:
+    """The verifiers that strategies may name: those that need no training, and the configuration's own, loaded.
+
+    Args:
+        choices: the configuration's own, by name.
+        lm: the policy; None where none of them is a head on it.
+    """
     found: dict[str, Verifier] = {name: kind() for name, kind in VERIFIERS.items()}
     for name, choice in choices.items():
-        found[name] = load_verifier(**vars(choice))
+        if choice.on == 'policy':
+            assert lm is not None, 'a head on the policy is loaded with it'
+            found[name] = dataclasses.replace(load_verifier(**choice.on_policy, policy=lm), name=name)
+        else:
+            found[name] = load_verifier(**choice.alone)
     return found
 
 
-def open_verifiers(choices: Mapping[str, VerifierChoice]) -> dict[str, RewardModel]:
+def open_verifiers(choices: Mapping[str, VerifierChoice]) -> dict[str, RewardModel | BackboneVerifier]:
     """The configuration's own verifiers, by name, without the values of their weights: they tell prices and memory."""
-    return {name: open_verifier(choice) for name, choice in choices.items()}
+    opened = {name: open_verifier(choice) for name, choice in choices.items()}
+    return {name: BackboneVerifier.of(each) if choices[name].on == 'policy' else each for name, each in opened.items()}
 
 
 def _check_verifiers(choices: Mapping[str, VerifierChoice], strategies: Iterable[Strategy]) -> None:
@@ -141,7 +152,7 @@ def _check_verifiers(choices: Mapping[str, VerifierChoice], strategies: Iterable
 
 
 class _Unloaded:
-    """Stands for a trained verifier while a configuration is checked: it reads text, so it needs no statistics."""
+    """Stands for a trained verifier while a configuration is checked: no statistics need be asked for by hand."""
 
     stats: frozenset[str] = frozenset()
 

@@ -16,6 +16,7 @@ from jaxreason.core.types import Problem, Row
 from jaxreason.core.user_cache import user_cache
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.engine.backbone_verifier import BackboneVerifier, heads_of
 from jaxreason.engine.buckets import cache_bytes, check_context
 from jaxreason.engine.memory import place_on_cpu
 from jaxreason.engine.reward_model import RewardModel
@@ -32,6 +33,7 @@ from jaxreason.models.packed import can_pack
 from jaxreason.models.presets import PRESETS
 
 _BYTES = {'float32': 4, 'bfloat16': 2}
+Trained = RewardModel | BackboneVerifier
 
 
 def describe(config: EvaluateConfig) -> str:
@@ -52,6 +54,10 @@ def describe(config: EvaluateConfig) -> str:
     lines = [('problems', f'{len(problems):,} of {config.data.source}, {seeds}: {len(units):,} units of search')]
     trained = open_verifiers(config.verifiers)
     seen = inspect(config, problems, copies_of(config, units), trained)
+    if seen.model is not None and seen.tokenizer is not None:
+        for head in heads_of(trained):
+            head.check_policy(seen.model, seen.tokenizer)
+            head.check_prompt(config.prompt, problems[0].question)
     return aligned([*lines, *seen.lines, *_work(seen, units, trained)])
 
 
@@ -66,7 +72,7 @@ class Inspected(NamedTuple, Generic[Config]):
 
 
 def inspect(
-    config: Config, problems: Sequence[Problem], copies: Sequence[int], verifiers: Mapping[str, RewardModel]
+    config: Config, problems: Sequence[Problem], copies: Sequence[int], verifiers: Mapping[str, Trained]
 ) -> Inspected[Config]:
     """Looks at weights, prompts, shapes and memory.
 
@@ -109,7 +115,7 @@ def inspect(
 
 
 def most_flops(
-    config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_tokens: int, verifiers: Mapping[str, RewardModel]
+    config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_tokens: int, verifiers: Mapping[str, Trained]
 ) -> int:
     """The most that a unit can spend, every solution at `max_tokens` unless its budget ends it before.
 
@@ -201,11 +207,15 @@ def _memory(
 
 
 def _verifier_lines(
-    config: EvaluateConfig | LabelConfig, problems: Sequence[Problem], verifiers: Mapping[str, RewardModel]
+    config: EvaluateConfig | LabelConfig, problems: Sequence[Problem], verifiers: Mapping[str, Trained]
 ) -> list[tuple[str, str]]:
     """What each trained verifier is, and the memory that it takes beside the policy."""
     lines = []
     for name, verifier in verifiers.items():
+        if isinstance(verifier, BackboneVerifier):
+            size = quantity(verifier.memory((), 0, True).parameters, 'B')
+            lines.append((f'verifier {name}', f'a head of kind {verifier.kind} on the policy, {size} in float32'))
+            continue
         questions = [problem.question for problem in problems]
         need, on_cpu = (verifier.memory(questions, config.sampler.max_tokens, is_cpu) for is_cpu in (False, True))
         dtype, rows = verifier.config.parameter_dtype, verifier.spec.num_rows
@@ -226,9 +236,7 @@ def _beside(on_cpu: int, elsewhere: int) -> str:
     return '' if on_cpu == elsewhere else f', {quantity(on_cpu, "B")} on one CPU'
 
 
-def _work(
-    seen: 'Inspected[EvaluateConfig]', units: Sequence[Unit], verifiers: Mapping[str, RewardModel]
-) -> list[tuple[str, str]]:
+def _work(seen: 'Inspected[EvaluateConfig]', units: Sequence[Unit], verifiers: Mapping[str, Trained]) -> list[tuple[str, str]]:
     """What each pool samples and, where the model is known, what it costs at most."""
     config, model, lengths = seen.config, seen.model, seen.lengths
     pools: dict[str, list[Unit]] = {}

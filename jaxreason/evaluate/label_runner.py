@@ -96,7 +96,7 @@ def _run(
     say: Callable[[str], None],
 ) -> None:
     """Samples, rolls out, grades and journals this process's share of the missing questions."""
-    config, session = open_session(config, problems, _copies(config, problems), {} if mine else None, folder, peers, say)
+    config, session, _ = open_session(config, problems, _copies(config, problems), {} if mine else None, folder, peers, say)
     if session is None:
         return
     meter.start()

@@ -25,12 +25,13 @@ from jaxreason.core.judged_steps import JudgedSteps
 from jaxreason.core.labels import LabelledQuestion
 from jaxreason.core.records import Pool, Record, pool_from
 from jaxreason.core.types import Problem
+from jaxreason.core.verifier_spec import VerifierChoice
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.grading import Grader
+from jaxreason.engine.backbone_verifier import heads_of
 from jaxreason.engine.buckets import check_context
 from jaxreason.engine.mesh import make_mesh, spans_processes
 from jaxreason.engine.peers import Peers
-from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.rows import RowChoice
 from jaxreason.engine.sampler import Sampler
 from jaxreason.engine.scoring_memory import memory_beside
@@ -209,9 +210,8 @@ def _run(
     say: Callable[[str], None],
 ) -> EvaluateConfig:
     """Searches, grades and journals this process's share of the missing units; returns the configuration, rows chosen."""
-    verifiers: dict[Any, Any] = {**load_verifiers(config.verifiers)} if mine else {}
-    trained = {name: verifiers[name] for name in config.verifiers} if mine else None
-    config, session = open_session(config, problems, copies_of(config, units), trained, folder, peers, say)
+    choices = config.verifiers if mine else None
+    config, session, verifiers = open_session(config, problems, copies_of(config, units), choices, folder, peers, say)
     if session is None:
         return config
     if peers.is_first:
@@ -239,32 +239,32 @@ def open_session(
     config: Config,
     problems: Sequence[Problem],
     copies: Sequence[int],
-    verifiers: Mapping[str, RewardModel] | None,
+    choices: Mapping[str, VerifierChoice] | None,
     folder: RunFolder,
     peers: Peers,
     say: Callable[[str], None],
-) -> tuple[Config, DeviceSession | None]:
-    """Loads the policy, settles rows and environment with the other processes, and opens a session.
+) -> tuple[Config, DeviceSession | None, dict[Any, Any]]:
+    """Loads the policy and the verifiers, settles rows and environment with the other processes, and opens a session.
 
     Args:
         config: of the run.
         problems: all of them, done or not: the shapes of the device programs must not depend on what is missing.
         copies: rows that each question may have at once.
-        verifiers: the trained ones, by name; None where this process has nothing to do and only takes part in what all compare.
+        choices: trained verifiers, by name; None where this process has nothing to do and only takes part in what all compare.
         folder: of the run.
         peers: the processes.
         say: told what was chosen.
 
     Returns:
-        The configuration, rows chosen, and the session, None where it is not needed.
+        The configuration, rows chosen; the session, None where it is not needed; and the verifiers, by name.
 
     Raises:
-        JaxreasonError: the policy cannot be loaded or does not fit, or the processes disagree.
+        JaxreasonError: the policy or a verifier cannot be loaded or does not fit, or the processes disagree.
     """
-    if verifiers is None:
+    if choices is None:
         config = _settle_rows(config, None, folder, peers, say)
         settle_environment(folder, None, peers)
-        return config, None
+        return config, None, {}
     if peers.count > 1 and config.model.mesh is not None and spans_processes(make_mesh(config.model.mesh)):
         raise ConfigError(
             f'model.mesh {config.model.mesh} spreads the model over {peers.count} processes, which cannot be done yet; '
@@ -274,16 +274,17 @@ def open_session(
     lengths = [len(config.prompt.encode(lm.need_tokenizer(), problem.text)) for problem in problems]
     for problem, length in zip(problems, lengths, strict=True):
         check_context(lm.config, problem.id, length, config.sampler.max_tokens, config.sampler.buckets)
+    verifiers: dict[Any, Any] = {**load_verifiers(choices, lm)}
     questions = [problem.question for problem in problems]
     beside = memory_beside(verifiers.values(), questions, config.sampler.max_tokens, jax.default_backend() == 'cpu')
-    sampler = Sampler(lm, prompt=config.prompt, beside=beside, **vars(config.sampler))
+    sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), beside=beside, **vars(config.sampler))
     choice = sampler.choose_rows(max(lengths), copies) if config.sampler.num_rows == 'auto' else None
     config = _settle_rows(config, choice, folder, peers, say)
     session = dataclasses.replace(sampler, **vars(config.sampler)).session()
     session.prepare(questions)
-    digests = {name: verifier.digest for name, verifier in verifiers.items()}
+    digests = {name: verifiers[name].digest for name in choices}
     settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
-    return config, session
+    return config, session, verifiers
 
 
 def write_timing(folder: RunFolder, key: str, meter: Meter, session: DeviceSession, peers: Peers) -> None:

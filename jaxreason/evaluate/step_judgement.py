@@ -45,6 +45,10 @@ class StepJudgementConfig:
     solutions: SolutionSpec
     verifier: VerifierChoice
 
+    def __post_init__(self):
+        if self.verifier.on == 'policy':
+            raise ValueError('verifier.on must be own: nothing is sampled here that a head on the policy could be read from.')
+
 
 def judge_solutions(
     config: StepJudgementConfig,
@@ -122,7 +126,7 @@ def _run(
 
 
 def _load(choice: VerifierChoice) -> RewardModel:
-    return load_verifier(**vars(choice))
+    return load_verifier(**choice.alone)
 
 
 def row_of(solution: LabelledSteps) -> Row:

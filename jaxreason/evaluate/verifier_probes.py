@@ -13,7 +13,7 @@ from typing import Any
 from jaxreason.core.protocols import Verifier
 from jaxreason.core.stats import rounded
 from jaxreason.core.types import Finish, Problem, Question, Row
-from jaxreason.evaluate.config import EvaluateConfig, load_verifiers
+from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers
 from jaxreason.evaluate.folder import RunFolder
 
 FILE = 'verifier_probes.json'
@@ -38,7 +38,11 @@ def write_probes(
     path = folder.path / FILE
     if not config.verifiers or (verifiers is None and path.is_file()):
         return
-    loaded = load_verifiers(config.verifiers) if verifiers is None else verifiers
+    if verifiers is None:
+        is_on_policy = any(choice.on == 'policy' for choice in config.verifiers.values())
+        loaded: Mapping[Any, Any] = load_verifiers(config.verifiers, load_policy(config.model) if is_on_policy else None)
+    else:
+        loaded = verifiers
     head = {
         'digests': {name: loaded[name].digest for name in config.verifiers},
         'probes': PROBES,

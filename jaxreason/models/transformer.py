@@ -130,7 +130,7 @@ def forward(
         Hidden states after the final norm, float32 [b, c, d], and the cache with the new tokens, or None.
     """
     is_token_bc = positions_bc >= 0
-    x_bcd = _embed(config, params['embedding'], params.get('embedding_bits'), tokens_bc, is_token_bc)
+    x_bcd = _embed(config, params, tokens_bc, is_token_bc)
     assert cache is None or segments_bc is None
     frames = _frames(config, positions_bc, cache, segments_bc)
     run: Callable[..., Any]
@@ -172,12 +172,16 @@ def _apply(module: nn.Module, params: Any, *inputs: Any) -> Any:
     return module.apply({'params': params}, *inputs)
 
 
-def _embed(
-    config: ModelConfig, table_vd: jax.Array, bits_vd: jax.Array | None, tokens_bc: jax.Array, is_token_bc: jax.Array
-) -> jax.Array:
-    x_bcd = _rows_of(table_vd, tokens_bc) if bits_vd is None else _rows_of_bits(bits_vd, table_vd.dtype, tokens_bc)
+def embedding_rows(params: Parameters, tokens_bc: jax.Array) -> jax.Array:
+    """Rows of the embedding in its own dtype, not scaled, [b, c, d]; NaN for a token outside the vocabulary."""
+    table_vd, bits_vd = params['embedding'], params.get('embedding_bits')
+    return _rows_of(table_vd, tokens_bc) if bits_vd is None else _rows_of_bits(bits_vd, table_vd.dtype, tokens_bc)
+
+
+def _embed(config: ModelConfig, params: Parameters, tokens_bc: jax.Array, is_token_bc: jax.Array) -> jax.Array:
+    x_bcd = embedding_rows(params, tokens_bc)
     # Gemma was trained with the scale rounded to the dtype of its weights.
-    scale = jnp.asarray(config.embedding_scale, table_vd.dtype).astype(jnp.float32)
+    scale = jnp.asarray(config.embedding_scale, x_bcd.dtype).astype(jnp.float32)
     return jnp.where(is_token_bc[:, :, None], x_bcd.astype(jnp.float32) * scale, 0.0)
 
 

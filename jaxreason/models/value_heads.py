@@ -21,7 +21,7 @@ from jaxreason.core.errors import WeightsError
 from jaxreason.core.verifier_spec import HeadKind
 from jaxreason.models.layers import soft_cap
 from jaxreason.models.manifest import HEAD
-from jaxreason.models.transformer import Parameters
+from jaxreason.models.transformer import Parameters, embedding_rows
 
 Head = Mapping[str, Any]
 
@@ -114,7 +114,12 @@ def embedded(params: Parameters, tokens_bt: jax.Array) -> jax.Array:
         params: of the decoder; packed ones have the table too.
         tokens_bt: token ids.
     """
-    return params['embedding'][tokens_bt].astype(jnp.float32)
+    return embedding_rows(params, tokens_bt).astype(jnp.float32)
+
+
+def state_value(head: Head, hidden_btd: jax.Array) -> jax.Array:
+    """The value of every state under a head of kind `action_value`, before any penalty: float32 [b, t]."""
+    return _layers(head['value'], hidden_btd)[..., 0]
 
 
 def action_log_odds(
@@ -142,7 +147,7 @@ def action_log_odds(
     taken_so_far_bt = jnp.cumsum(taken_bt, axis=1)
     if begins_bt is not None:  # the first token of a sequence counts for nothing: what is there are the sequences before
         taken_so_far_bt -= jnp.take_along_axis(taken_so_far_bt, begins_bt, axis=1)
-    return _layers(head['value'], hidden_btd)[..., 0] + taken_so_far_bt
+    return state_value(head, hidden_btd) + taken_so_far_bt
 
 
 def head_parameters(head: Head) -> int:

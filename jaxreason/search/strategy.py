@@ -105,7 +105,8 @@ class Strategy(abc.ABC):
             missing = sorted(verifiers[name].stats - set(stats))
             if missing:
                 raise ValueError(
-                    f"{kind}: its verifier reads {missing[0]}, which is not sampled: add it to the sampler's stats."
+                    f"{kind}: its verifier reads {missing[0]}, which is not sampled: add it to the sampler's stats, "
+                    'or a verifier on the policy to its heads.'
                 )
         if budget.generations is not None and self.generations > budget.generations:
             raise ValueError(

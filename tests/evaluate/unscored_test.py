@@ -76,7 +76,9 @@ def run(world, flawed, tmp_path_factory):
     config = read_config(world, *words(flawed, majority={'kind': 'majority', 'n': 4}), 'budgets=[{}, {tokens: 2}]')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            runner, 'load_verifiers', lambda choices: {'prm': without_numbers_for_a_letter(load_verifiers(choices)['prm'])}
+            runner,
+            'load_verifiers',
+            lambda choices, lm: {'prm': without_numbers_for_a_letter(load_verifiers(choices, lm)['prm'])},
         )
         runner.evaluate(config, out)
     return out

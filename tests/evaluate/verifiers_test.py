@@ -5,9 +5,11 @@ import re
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from jaxreason.core.errors import ConfigError, RunError
+from jaxreason.core.errors import ConfigError, RunError, WeightsError
 from jaxreason.core.quantities import quantity
 from jaxreason.core.records import pool_from
 from jaxreason.core.verifier_spec import VerifierChoice
@@ -16,9 +18,51 @@ from jaxreason.engine import memory
 from jaxreason.engine.verifier_loading import load_verifier, open_verifier
 from jaxreason.evaluate.dry_run import describe
 from jaxreason.evaluate.runner import evaluate
+from jaxreason.models.folder import open_weights
+from jaxreason.models.value_heads import head_parameters, head_tensors, init_head
 from tests.evaluate.tiny_world import read_config, read_lines
 
 GOLDEN = Path(__file__).parents[1] / 'engine' / 'golden'
+
+
+def on_the_policy(world, folder):
+    """A head on the world's policy in a folder of its own, and the words that make a run use it."""
+    model = read_config(world).model.source
+    shutil.copytree(model, folder)
+    head = init_head('action_value', open_weights(model).config, jax.random.key(0))
+    save_file({**load_file(folder / 'model.safetensors'), **head_tensors(head)}, folder / 'model.safetensors')
+    (folder / 'verifier.yaml').write_text('head: action_value\nboundary: before_marker\nlayout: {form: plain, marker: "\\n"}\n')
+    verifiers = {'prm': {'source': str(folder), 'on': 'policy'}}
+    strategies = {'best of 4': {'kind': 'best_of_n', 'n': 4, 'verifier': 'prm'}}
+    words = ('data.limit=2', 'seeds=[7]', f'strategies={json.dumps(strategies)}', f'verifiers={json.dumps(verifiers)}')
+    return head, (*words, 'prompt.step_delimiter="\\n"')
+
+
+def test_a_head_on_the_policy_scores_what_it_samples(world, tmp_path):
+    head, given = on_the_policy(world, tmp_path / 'prm')
+    config = read_config(world, *given)
+    assert 'FLOP' in describe(config)
+    evaluate(config, tmp_path / 'run')
+    candidates = [c for line in read_lines(tmp_path / 'run' / 'pools' / 'samples.jsonl') for c in pool_from(line).candidates]
+    assert len(candidates) == 8
+    for candidate in candidates:
+        assert len(candidate.scores['prm']) == len(candidate.step_ends) and all(0 < s < 1 for s in candidate.scores['prm'])
+        assert candidate.verified['prm']['verify'] == 2 * head_parameters(head) * len(candidate.tokens)
+    assert len(json.loads((tmp_path / 'run' / 'environment.json').read_text())['verifiers']['prm']) == 64
+    other = read_config(world, *given, 'prompt.step_delimiter="."')  # what it was not trained on
+    for go in (describe, lambda config: evaluate(config, tmp_path / 'other')):
+        with pytest.raises(ConfigError, match='token [0-9]+ is another in its layout'):
+            go(other)
+    tensors = load_file(tmp_path / 'prm' / 'model.safetensors')
+    name = 'model.layers.1.mlp.up_proj.weight'
+    save_file({**tensors, name: tensors[name] * 2}, tmp_path / 'prm' / 'model.safetensors')
+    with pytest.raises(WeightsError, match=r"parameter \['layers'\]\[1\]\['mlp'\]\['up'\]\['kernel'\] .* not the policy's"):
+        evaluate(config, tmp_path / 'trained on')
+
+
+def test_on_the_policy_a_verifier_has_no_dtype_or_mesh_of_its_own():
+    with pytest.raises(ConfigError, match='on the policy a verifier has its dtype and mesh'):
+        VerifierChoice(source='x', on='policy', dtype='bfloat16')
 
 
 def words(source):
