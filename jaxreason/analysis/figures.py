@@ -1,4 +1,4 @@
-"""Figures from metrics alone: accuracy against FLOPs, gain against n, cost by phase.
+"""Figures from metrics alone: accuracy against FLOPs, gain against n, cost by phase, and the health of verifiers.
 
 A frame is a list of flat rows; `plot_*` draws one on an axis, `save` writes the PNG and, beside it, the CSV of exactly what was
 plotted. Every strategy keeps its colour in every figure. Nothing here opens a window or leaves global state behind.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from jaxreason.analysis import page
 from jaxreason.analysis.metrics import PHASES
 from jaxreason.analysis.tables import label as label_of
 from jaxreason.core.errors import RunError
@@ -90,12 +91,52 @@ def cost_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def reliability_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Mean score and share of right solutions (per cent) in bins of the score, of verifiers whose scores are chances."""
+    return [
+        row
+        for name, health in metrics['verifiers'].items()
+        for row in reliability_rows(name, (health['calibration'] or {'bins': []})['bins'])
+    ]
+
+
+def reliability_rows(verifier: str, bins: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The bins of a calibration (`core.calibration`), in per cent."""
+    return [
+        {
+            'verifier': verifier,
+            'bin': f'{part["low"]:g}-{part["high"]:g}',
+            'count': part['count'],
+            'score': round(100 * part['score'], 4),
+            **_percent('share', part['share']),
+        }
+        for part in bins
+    ]
+
+
+def proxy_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Best-of-n on the same samples, in per cent: what the verifier expects of its choice, and what the choice is worth."""
+    return [
+        {
+            'verifier': name,
+            'n': row['n'],
+            **_percent('accuracy', row['naive']),
+            'weighted': round(100 * row['weighted']['point'], 4),
+            'majority': round(100 * row['majority']['point'], 4),
+            # Scores that are no chances have no place on this axis.
+            'own_score': None if row['accepted'] is None else round(100 * row['chosen_score']['point'], 4),
+        }
+        for name, health in metrics['verifiers'].items()
+        for row in health['best_of_n']
+    ]
+
+
 def plot_accuracy_against_flops(ax: 'Axes', frame: Frame) -> None:
     """Draws accuracy (per cent) against FLOPs per question (log), intervals as bands, pass@k dashed."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     tints = colours(row['strategy'] for row in frame if row['strategy'] != COVERAGE)
-    for label, rows in _by_strategy(frame).items():
+    for label, rows in _grouped(frame).items():
         points = sorted(rows, key=lambda row: row['flops'])
         x, y = [row['flops'] for row in points], [row['accuracy'] for row in points]
         if label == COVERAGE:
@@ -123,9 +164,7 @@ def plot_accuracy_against_flops(ax: 'Axes', frame: Frame) -> None:
 
 def plot_gain_against_n(ax: 'Axes', frame: Frame) -> None:
     """Draws the gain over the baseline (percentage points) against n (log), intervals as bars."""
-    from matplotlib.ticker import NullLocator, ScalarFormatter
-
-    groups = _by_strategy(frame)
+    groups = _grouped(frame)
     # The baseline has no curve here, but its colour is taken: a strategy keeps the colour that it has beside it.
     tints = colours([*groups, *(row['baseline'] for row in frame)])
     for index, (label, rows) in enumerate(groups.items()):
@@ -134,11 +173,7 @@ def plot_gain_against_n(ax: 'Axes', frame: Frame) -> None:
         x, y = [row['n'] * nudge for row in points], [row['gain'] for row in points]
         ax.errorbar(x, y, yerr=_bars('gain', points), fmt='o-', color=tints[label], capsize=3, elinewidth=1.2, label=label)
     ax.axhline(0, color=ax.xaxis.label.get_color(), linewidth=1)
-    ax.set_xscale('log', base=2)
-    ax.set_xticks(sorted({row['n'] for row in frame}))
-    ax.xaxis.set_major_formatter(ScalarFormatter())
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel('n, solutions per answer (log scale)')
+    _n_axis(ax, frame)
     ax.set_ylabel(f'gain over {frame[0]["baseline"]}, percentage points' if frame else 'gain, percentage points')
 
 
@@ -158,6 +193,42 @@ def plot_cost_by_phase(ax: 'Axes', frame: Frame) -> None:
     ax.set_xlabel('FLOPs per question')
     ax.margins(x=0.12)
     ax.grid(axis='y', visible=False)
+
+
+def plot_reliability(ax: 'Axes', frame: Frame) -> None:
+    """Draws the share of right solutions against the mean last score (per cent), one line a verifier, intervals as bars."""
+    ax.plot([0, 100], [0, 100], '--', color=ax.xaxis.label.get_color(), linewidth=1, label='a score that means what it says')
+    groups = _grouped(frame, 'verifier')
+    for name, tint in colours(groups).items():
+        points = groups[name]
+        x, y = [row['score'] for row in points], [row['share'] for row in points]
+        ax.errorbar(x, y, yerr=_bars('share', points), fmt='o-', color=tint, capsize=3, elinewidth=1.2, label=name)
+    ax.set_xlabel('last score, % (mean of each tenth of the scale)')
+    ax.set_ylabel('right solutions, %')
+    ax.set_xlim(0, 100)
+    ax.set_ylim(0, 100)
+
+
+def plot_proxy_against_gold(ax: 'Axes', frame: Frame) -> None:
+    """Draws best-of-n against n (log): accuracy and the verifier's own score of the same choice, one colour a verifier."""
+    quiet = ax.xaxis.label.get_color()
+    groups = _grouped(frame, 'verifier')
+    tints = colours([*groups, 'majority'])
+    for name, points in groups.items():
+        x, expected = [row['n'] for row in points], [row['own_score'] for row in points]
+        ax.plot(x, [row['accuracy'] for row in points], 'o-', color=tints[name], label=name)
+        _draw_interval(ax, x, points, tints[name])
+        ax.plot(x, [row['weighted'] for row in points], ':', color=tints[name])
+        if None not in expected:
+            ax.plot(x, expected, '--', color=tints[name])
+    longest = max(groups.values(), key=len)
+    ax.plot([row['n'] for row in longest], [row['majority'] for row in longest], '-', color=tints['majority'], label='majority')
+    styles = (('-', 'right: single best solution'), (':', 'right: weighted vote'), ('--', "verifier's score of the best"))
+    for style, words in styles:
+        ax.plot([], [], style, color=quiet, label=words)
+    _n_axis(ax, frame)
+    ax.set_ylabel('right answers or mean score, %')
+    ax.set_ylim(0, 100)
 
 
 def png(plot: Plot, frame: Frame, caption: str = '', theme: Theme = 'light') -> bytes:
@@ -239,10 +310,21 @@ def _percent(name: str, value: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: round(100 * value['point'], 4), 'low': low, 'high': high}
 
 
-def _by_strategy(frame: Frame) -> dict[str, list[Mapping[str, Any]]]:
+def _n_axis(ax: 'Axes', frame: Frame) -> None:
+    """Makes x the number of solutions, with a tick at each that occurs."""
+    from matplotlib.ticker import NullLocator, ScalarFormatter
+
+    ax.set_xscale('log', base=2)
+    ax.set_xticks(sorted({row['n'] for row in frame}))
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel('n, solutions per answer (log scale)')
+
+
+def _grouped(frame: Frame, column: str = 'strategy') -> dict[str, list[Mapping[str, Any]]]:
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in frame:
-        groups.setdefault(row['strategy'], []).append(row)
+        groups.setdefault(row[column], []).append(row)
     return groups
 
 
@@ -277,9 +359,25 @@ FIGURES: tuple[tuple[str, Plot, Callable[[Mapping[str, Any]], list[dict[str, Any
     ('gain_against_n', plot_gain_against_n, gain_frame),
     ('cost_by_phase', plot_cost_by_phase, cost_frame),
 )
+# The same of its verifiers, where it has any.
+HEALTH_FIGURES: tuple[tuple[str, Plot, Callable[[Mapping[str, Any]], list[dict[str, Any]]]], ...] = (
+    ('proxy_against_gold', plot_proxy_against_gold, proxy_frame),
+    ('verifier_reliability', plot_reliability, reliability_frame),
+)
 
 
 def save_all(metrics: Mapping[str, Any], caption: str, folder: Path) -> list[Path]:
     """Writes every figure of a run that has something to show; returns the PNG paths."""
-    frames = [(name, plot, frame_of(metrics)) for name, plot, frame_of in FIGURES]
+    frames = [(name, plot, frame_of(metrics)) for name, plot, frame_of in (*FIGURES, *HEALTH_FIGURES)]
     return [save(name, plot, frame, caption, folder) for name, plot, frame in frames if frame]
+
+
+def pictures(figures: Sequence[tuple[str, Plot, Callable]], metrics: Mapping[str, Any]) -> list[str]:
+    """Figures as parts of a page; those that have nothing to show are left out."""
+    frames = [(name, plot, frame_of(metrics)) for name, plot, frame_of in figures]
+    return [picture_of(name, plot, frame) for name, plot, frame in frames if frame]
+
+
+def picture_of(name: str, plot: Plot, frame: Frame) -> str:
+    """A figure as part of a page, for light and dark screens."""
+    return page.picture(png(plot, frame), png(plot, frame, theme='dark'), name.replace('_', ' '))

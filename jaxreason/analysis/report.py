@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxreason.analysis import page, step_judgement, tables
-from jaxreason.analysis.figures import FIGURES, png, save_all
+from jaxreason.analysis import health_page, page, step_judgement, tables, training_page
+from jaxreason.analysis.figures import FIGURES, pictures, save_all
 from jaxreason.analysis.metrics import PHASES, Metrics, metrics_of
 from jaxreason.analysis.run_folder import JudgementRun, Run, is_judgement, read_judgements, read_run
+from jaxreason.analysis.training_page import TrainingRun
 from jaxreason.core.errors import RunError
 from jaxreason.core.files import write_whole
 from jaxreason.core.quantities import quantity
@@ -40,7 +41,7 @@ def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
     """
     if not run_folders:
         raise RunError('report: expected at least one run folder, got none.')
-    parts = [_judgements(folder) if is_judgement(folder) else _search(folder) for folder in run_folders]
+    parts = [_part(folder) for folder in run_folders]
     title = f'jaxreason: {", ".join(part.name for part in parts)}'
     body = ['<h1>jaxreason report</h1>', *(part.section for part in parts)]
     for part in parts:
@@ -53,7 +54,13 @@ class _Part(NamedTuple):
 
     name: str
     section: str
-    save_figures: Callable[[], None]
+    save_figures: Callable[[], object]
+
+
+def _part(folder: Path) -> _Part:
+    if is_judgement(folder):
+        return _judgements(folder)
+    return _training(folder) if training_page.is_training_run(folder) else _search(folder)
 
 
 def _search(folder: Path) -> _Part:
@@ -68,6 +75,13 @@ def _judgements(folder: Path) -> _Part:
     made_with = f'verifier {run.verifier or "unknown"}, commit {_commit(run.environment)}'
     parts = [*_heading(run, made_with), step_judgement.section(run), *_inputs(run)]
     return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), lambda: None)
+
+
+def _training(folder: Path) -> _Part:
+    run = training_page.read_training_run(folder)
+    parts = [*_heading(run, f'commit {_commit(run.environment)}'), *training_page.section(run), *_inputs(run)]
+    save = functools.partial(training_page.save_figures, run, folder / 'figures')
+    return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), save)
 
 
 def figure_caption(run: Run, metrics: Metrics) -> str:
@@ -86,14 +100,14 @@ def _commit(environment: Mapping[str, Any]) -> str:
     return commit[:10] + commit[40:] if len(commit) >= 40 else commit  # a full hash, with a plus where the tree was changed
 
 
-def _heading(run: Run | JudgementRun, made_with: str) -> list[str]:
+def _heading(run: Run | JudgementRun | TrainingRun, made_with: str) -> list[str]:
     return [
         f'<h2>{page.text(run.name)}</h2>',
         f'<p class="quiet">{page.text(made_with)}, device {page.text(run.environment.get("device", "unknown"))}</p>',
     ]
 
 
-def _inputs(run: Run | JudgementRun) -> list[str]:
+def _inputs(run: Run | JudgementRun | TrainingRun) -> list[str]:
     """Configuration and environment, folded."""
     parts = ['<h3>Configuration and environment</h3>']
     for name, content in (('config.yaml', run.config), ('environment.json', _pretty(run.environment))):
@@ -107,11 +121,8 @@ def _section(run: Run, metrics: Metrics) -> str:
         page.table(tables.columns(metrics), tables.rows(metrics)),
         f'<p class="quiet">{page.text(tables.caption(metrics))}</p>',
     ]
-    for name, plot, frame_of in FIGURES:
-        frame = frame_of(metrics)
-        if frame:
-            parts.append(page.picture(png(plot, frame), png(plot, frame, theme='dark'), name.replace('_', ' ')))
-    parts += [_cost(metrics), _samples(metrics), _questions(run, metrics), *_inputs(run)]
+    parts += [*pictures(FIGURES, metrics), _cost(metrics), _samples(metrics), *health_page.section(metrics)]
+    parts += [_questions(run, metrics), *_inputs(run)]
     return '\n'.join(['<section>', *parts, '</section>'])
 
 

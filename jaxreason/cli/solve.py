@@ -9,9 +9,10 @@ from pathlib import Path
 from jaxreason.analysis.tables import unscored_sentence
 from jaxreason.cli.words import sort_words
 from jaxreason.core.errors import ConfigError, DataError
+from jaxreason.core.keys import text_id
 from jaxreason.core.records import to_line
 from jaxreason.core.terminal import printable
-from jaxreason.core.types import Outcome
+from jaxreason.core.types import Outcome, Question
 from jaxreason.data.jsonl import read_rows
 
 EFFORT = {'low': 4, 'medium': 16, 'high': 64}
@@ -58,16 +59,21 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
 
 def _solve(config, questions: Sequence[str], show: Callable[[Outcome], None]) -> None:
     """Answers questions together; shows them in their order, each as soon as those before it are there."""
+    import jax
+
     from jaxreason.cli.interrupt import Interrupt
     from jaxreason.engine.sampler import Sampler
+    from jaxreason.engine.scoring_memory import memory_beside
     from jaxreason.evaluate.config import load_policy, load_verifiers
 
     with Interrupt() as interrupt:
         lm = load_policy(config.model)
-        sampler = Sampler(lm, prompt=config.prompt, **vars(config.sampler))
         verifiers = load_verifiers(config.verifiers)
+        asked = [Question(text_id(text), text) for text in questions]
+        beside = memory_beside(verifiers.values(), asked, config.sampler.max_tokens, jax.default_backend() == 'cpu')
+        sampler = Sampler(lm, prompt=config.prompt, beside=beside, **vars(config.sampler))
         stream = config.strategy.stream(
-            questions, sampler, verifiers, seed=config.seed, budget=config.budget, on_tick=interrupt.check
+            asked, sampler, verifiers, seed=config.seed, budget=config.budget, on_tick=interrupt.check
         )
         found: dict[int, Outcome] = {}
         shown = 0

@@ -15,6 +15,8 @@ FLAGS = ('out',)
 # Kind -> its module, which has `train` and `describe`, and the configuration in it.
 KINDS = {
     'sft': ('jaxreason.train.sft', 'SftConfig'),
+    'prm': ('jaxreason.train.reward', 'PrmConfig'),
+    'orm': ('jaxreason.train.reward', 'OrmConfig'),
 }
 
 

@@ -17,6 +17,7 @@ LineBreaks = Literal['replaced', 'kept', 'markers']
 Boundary = Literal['marker', 'before_marker']
 
 QUESTION = '{question}'
+SPEC_FILE = 'verifier.yaml'  # in a folder of weights: what its verifier is
 
 
 class Unscored(enum.StrEnum):
@@ -118,12 +119,14 @@ class VerifierChoice:
         preset: a published one; None where the folder says what it is.
         dtype: of parameters and matrix operands; None takes that of the folder's spec.
         mesh: sizes of the axes `data` and `model`; None takes that of the folder's spec.
+        max_context: longest question plus solution, for models whose rotary factors depend on it; None takes the spec's.
     """
 
     source: str
     preset: str | None = None
     dtype: Literal['float32', 'bfloat16'] | None = None
     mesh: dict[str, int] | None = None
+    max_context: int | None = None
 
     def __post_init__(self):
         if self.mesh is not None:

@@ -1,15 +1,17 @@
 """Examples to batches: several examples a row, rows of one length, in an order that a seed decides.
 
-An example is a prompt and the solution that is to follow it. `pack` puts examples into rows of a fixed number of tokens, as
-many as fit; a row says of each token its position in its own example and which example it is of, so that attention and
-positions do not cross from one to the next. What each position should predict is there too, for solution tokens only.
+An example says what a model reads and what it is to make of it: a prompt and the solution that is to follow, or a solution and
+what each step of it is worth. `pack` puts examples into rows of a fixed number of tokens, as many as fit; a row says of each
+token its position in its own example and which example it is of, so that attention and positions do not cross from one to the
+next.
 
 Rows are found by index, so where a run stands in its data is one number, which goes into the checkpoint.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -22,22 +24,59 @@ PADDING = -1
 Batch = Mapping[str, np.ndarray]
 
 
-class Example(NamedTuple):
+class Packable(Protocol):
+    """What rows are made of.
+
+    Attributes:
+        fill: the arrays that a row has for such examples, besides `positions` and `segments`, each with what stands where there
+            is nothing; its type is that of the array.
+    """
+
+    fill: ClassVar[Mapping[str, np.generic]]
+
+    @property
+    def num_inputs(self) -> int:
+        """Tokens that a model reads of it; 0 where a part of it is missing."""
+
+    @property
+    def num_targets(self) -> int:
+        """Numbers or tokens that a model is to predict."""
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The arrays named by `fill`, each as long as `num_inputs`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
     """A prompt and the solution that is to follow it, as token ids."""
 
     prompt: tuple[int, ...]
     solution: tuple[int, ...]
 
+    fill: ClassVar[Mapping[str, np.generic]] = {'tokens': np.int32(0), 'targets': np.int32(PADDING)}
+
     @property
     def num_inputs(self) -> int:
         """Tokens that a model reads of it: all but the last, after which nothing is to be predicted."""
-        return len(self.prompt) + len(self.solution) - 1
+        return len(self.prompt) + len(self.solution) - 1 if self.prompt and self.solution else 0
+
+    @property
+    def num_targets(self) -> int:
+        """Tokens to be predicted."""
+        return len(self.solution)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """`tokens`, and `targets`: the token to be predicted there, in the solution only; int32."""
+        ids = np.asarray(self.prompt + self.solution, np.int32)
+        targets = np.full(len(ids) - 1, PADDING, np.int32)
+        targets[len(self.prompt) - 1 :] = ids[len(self.prompt) :]
+        return {'tokens': ids[:-1], 'targets': targets}
 
 
 class Rows:
     """Packed rows, made when they are asked for; what `grain` calls a random access source."""
 
-    def __init__(self, examples: Sequence[Example], members: Sequence[Sequence[int]], length: int):
+    def __init__(self, examples: Sequence[Packable], members: Sequence[Sequence[int]], length: int):
         """Takes rows as `pack` plans them: for each the indices of its examples."""
         self._examples = examples
         self._members = members
@@ -50,10 +89,18 @@ class Rows:
         """Makes a row.
 
         Returns:
-            `tokens`, `positions` in the example, `segments` (which example) and `targets` (the token to be predicted there),
-            each int32 [length]; -1 stands for nothing in the latter three.
+            `positions` in the example and `segments` (which example), int32 with -1 for nothing, and the arrays of the
+            examples, each [length].
         """
-        return _row([self._examples[member] for member in self._members[index]], self.length)
+        return _row([self._examples[member] for member in self._members[index]], self.length, self._examples[0].fill)
+
+    def padding(self) -> dict[str, np.ndarray]:
+        """A row without any example."""
+        return _row((), self.length, self._examples[0].fill)
+
+    def members(self, index: int) -> Sequence[int]:
+        """Which examples, by their place in what was packed, a row holds: its segments 0, 1, ..."""
+        return self._members[index]
 
     def __repr__(self) -> str:
         return f'Rows({len(self)} of {self.length} tokens, {len(self._examples)} examples)'
@@ -70,8 +117,8 @@ class Rows:
 
     @property
     def num_targets(self) -> int:
-        """Tokens that are predicted in a pass over all rows."""
-        return sum(len(example.solution) for example in self._examples)
+        """What is predicted in a pass over all rows."""
+        return sum(example.num_targets for example in self._examples)
 
     @property
     def num_examples(self) -> int:
@@ -87,17 +134,18 @@ class Rows:
         digest = hashlib.sha256(f'{self.length}'.encode())
         for members in self._members:
             for member in members:
-                example = self._examples[member]
-                digest.update(np.asarray([len(example.prompt), *example.prompt, *example.solution], np.int32).tobytes())
+                arrays = self._examples[member].arrays()
+                digest.update(f'{self._examples[member].num_inputs}\n'.encode())
+                digest.update(b''.join(np.ascontiguousarray(arrays[name]).tobytes() for name in sorted(arrays)))
             digest.update(b'/')
         return digest.hexdigest()
 
 
-def pack(examples: Sequence[Example], length: int) -> tuple[Rows, int]:
+def pack(examples: Sequence[Packable], length: int) -> tuple[Rows, int]:
     """Puts examples into rows, in their order as far as it fits.
 
     Args:
-        examples: each with a prompt and a solution.
+        examples: all of one kind.
         length: tokens of a row.
 
     Returns:
@@ -106,7 +154,7 @@ def pack(examples: Sequence[Example], length: int) -> tuple[Rows, int]:
     Raises:
         DataError: an example lacks a part, or none fits.
     """
-    if any(not example.prompt or not example.solution for example in examples):
+    if any(not example.num_inputs for example in examples):
         raise DataError('examples: expected a prompt and a solution of at least one token each; remove the empty ones.')
     fitting = [example for example in examples if example.num_inputs <= length]
     if not fitting:
@@ -131,22 +179,16 @@ def pack(examples: Sequence[Example], length: int) -> tuple[Rows, int]:
     return Rows(fitting, members, length), len(examples) - len(fitting)
 
 
-def padding_row(length: int) -> dict[str, np.ndarray]:
-    """A row without any example."""
-    return _row((), length)
-
-
-def _row(examples: Sequence[Example], length: int) -> dict[str, np.ndarray]:
-    row = {name: np.full(length, PADDING, np.int32) for name in ('positions', 'segments', 'targets')}
-    row['tokens'] = np.zeros(length, np.int32)
+def _row(examples: Sequence[Packable], length: int, fill: Mapping[str, np.generic]) -> dict[str, np.ndarray]:
+    row = {name: np.full(length, PADDING, np.int32) for name in ('positions', 'segments')}
+    row |= {name: np.full(length, nothing, nothing.dtype) for name, nothing in fill.items()}
     start = 0
     for segment, example in enumerate(examples):
-        ids = np.asarray(example.prompt + example.solution, np.int32)
-        stop = start + len(ids) - 1
-        row['tokens'][start:stop] = ids[:-1]
-        row['positions'][start:stop] = np.arange(len(ids) - 1)
+        stop = start + example.num_inputs
+        row['positions'][start:stop] = np.arange(example.num_inputs)
         row['segments'][start:stop] = segment
-        row['targets'][start + len(example.prompt) - 1 : stop] = ids[len(example.prompt) :]
+        for name, values in example.arrays().items():
+            row[name][start:stop] = values
         start = stop
     return row
 
@@ -203,5 +245,5 @@ def in_batches(rows: Rows, batch: int) -> Iterator[Batch]:
     """All rows once, in order; the last batch is filled up with rows that hold nothing."""
     for first in range(0, len(rows), batch):
         members = [rows[index] for index in range(first, min(first + batch, len(rows)))]
-        members += [padding_row(rows.length)] * (batch - len(members))
+        members += [rows.padding()] * (batch - len(members))
         yield {name: np.stack([row[name] for row in members]) for name in members[0]}

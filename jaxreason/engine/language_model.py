@@ -39,7 +39,7 @@ class LanguageModel:
 
     name: str
     config: ModelConfig
-    params: Any
+    params: Any = dataclasses.field(repr=False)
     tokenizer: Tokenizer | None
     eos_ids: tuple[int, ...]
     mesh: 'Mesh | None'

@@ -17,13 +17,14 @@ DEVICE_SHARE = 0.9  # of an accelerator: the rest is for what the compiler adds
 _CONTAINER = Path('/sys/fs/cgroup/memory.max')
 
 
-def place_of(memory_limit: float | None, mesh: 'Mesh | None') -> Place:
+def place_of(memory_limit: float | None, mesh: 'Mesh | None', beside: int = 0) -> Place:
     """Where rows will lie, and how much of it they may take.
 
     Args:
         memory_limit: GiB of one device; None for nine tenths of what an accelerator reports. CPUs report nothing: there it is
             half of the host's memory, shared among the processes and, of a mesh, the devices.
         mesh: that the model lies on; None for one device.
+        beside: bytes of a device that verifiers take. They are taken off what nobody has limited.
     """
     is_cpu = jax.default_backend() == 'cpu'
     sizes: Mapping[str, int] = {} if mesh is None else mesh.shape
@@ -31,21 +32,24 @@ def place_of(memory_limit: float | None, mesh: 'Mesh | None') -> Place:
         return Place(memory_limit * GIB, is_cpu, sizes)
     stats = jax.local_devices()[0].memory_stats() or {}
     if 'bytes_limit' in stats:
-        return Place(DEVICE_SHARE * stats['bytes_limit'], is_cpu, sizes)
+        return Place(DEVICE_SHARE * stats['bytes_limit'] - beside, is_cpu, sizes, beside)
     devices = 1 if mesh is None else max(1, sum(d.process_index == jax.process_index() for d in mesh.devices.flat))
-    return Place(HOST_SHARE * host_memory() / (devices * jax.process_count()), is_cpu, sizes)
+    return Place(HOST_SHARE * host_memory() / (devices * jax.process_count()) - beside, is_cpu, sizes, beside)
 
 
-def place_on_cpu(memory_limit: float | None, mesh: Mapping[str, int] | None) -> Place:
+def place_on_cpu(memory_limit: float | None, mesh: Mapping[str, int] | None, beside: int = 0) -> Place:
     """The place of a process alone on a CPU, found without asking for devices.
 
     Args:
         memory_limit: GiB of one device; None for the default of a CPU.
         mesh: sizes of its axes; one that takes the rest counts as 1.
+        beside: as of `place_of`.
     """
     sizes = {axis: max(1, size) for axis, size in (mesh or {}).items()}
     devices = sizes.get('data', 1) * sizes.get('model', 1)
-    return Place(HOST_SHARE * host_memory() / devices if memory_limit is None else memory_limit * GIB, True, sizes)
+    if memory_limit is not None:
+        return Place(memory_limit * GIB, True, sizes)
+    return Place(HOST_SHARE * host_memory() / devices - beside, True, sizes, beside)
 
 
 def host_memory() -> int:

@@ -21,11 +21,12 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.cost import FREE, Cost
 from jaxreason.core.flops import forward_flops
 from jaxreason.core.protocols import Scored
-from jaxreason.core.types import Finish, Row
+from jaxreason.core.types import Finish, Question, Row
 from jaxreason.core.verifier_spec import HeadKind, Unscored, VerifierSpec
 from jaxreason.data.verifier_layout import Laid, Typesetter
 from jaxreason.engine.buckets import bucket
 from jaxreason.engine.mesh import to_host, use_mesh
+from jaxreason.engine.scoring_memory import ScoringMemory, scoring_memory
 from jaxreason.models.cache import Cache
 from jaxreason.models.transformer import for_decoding, forward
 from jaxreason.models.value_heads import (
@@ -84,8 +85,8 @@ class RewardModel:
     name: str
     spec: VerifierSpec
     config: ModelConfig
-    params: Any
-    head: Any
+    params: Any = dataclasses.field(repr=False)
+    head: Any = dataclasses.field(repr=False)
     typesetter: Typesetter
     mesh: 'Mesh | None' = None
     digest: str = ''
@@ -129,12 +130,31 @@ class RewardModel:
         laid = self._lay(row if row.steps else dataclasses.replace(row, steps=('',), step_ends=(0,)))
         if isinstance(laid, Unscored) or (not row.steps and not num_tokens):
             return 0
-        tokens, reads = len(laid.ids), len(laid.reads)
-        if num_tokens:
-            ratio = max(1.0, (tokens - laid.start) / len(row.tokens)) if row.tokens else 1.0
-            tokens = min(self.config.max_context, tokens + math.ceil(_GROWTH * ratio * num_tokens) + _SPARE)
-            reads += num_tokens
-        return self._flops(0, tokens, reads)
+        return self._flops(0, self._grown(laid, row, num_tokens), len(laid.reads) + num_tokens)
+
+    def memory(self, questions: Sequence[Question], num_tokens: int, is_cpu: bool) -> ScoringMemory:
+        """Bytes on one device for scoring solutions of up to so many tokens of the policy, estimated as `price` does.
+
+        Args:
+            questions: that are answered.
+            num_tokens: of the longest solution.
+            is_cpu: the device is a CPU.
+        """
+        mesh = self.spec.model.mesh if self.mesh is None else dict(self.mesh.shape)
+        rows = [Row(handle=0, question=question, sample=0, steps=('',), step_ends=(0,)) for question in questions]
+        laid = [(self._lay(row), row) for row in rows]
+        lengths = [self._grown(each, row, num_tokens) for each, row in laid if not isinstance(each, Unscored)]
+        longest = max(lengths, default=self.config.max_context)
+        numbers = sum(leaf.size for leaf in jax.tree.leaves(dict(self.head)))
+        return scoring_memory(self.config, numbers, self.spec.num_rows, longest, mesh, is_cpu)
+
+    def _grown(self, laid: Laid, row: Row, num_tokens: int) -> int:
+        """Tokens of ours once the row has grown by so many of the policy's."""
+        tokens = len(laid.ids)
+        if not num_tokens:
+            return tokens
+        ratio = max(1.0, (tokens - laid.start) / len(row.tokens)) if row.tokens else 1.0
+        return min(self.config.max_context, tokens + math.ceil(_GROWTH * ratio * num_tokens) + _SPARE)
 
     @functools.cached_property
     def _run_params(self) -> Any:

@@ -30,6 +30,7 @@ class Place(NamedTuple):
     limit: float  # bytes on one device
     is_cpu: bool
     mesh: Mapping[str, int] = {}  # sizes of the axes; a missing one is 1
+    beside: int = 0  # bytes on one device that verifiers take, not within the limit
 
 
 class Memory(NamedTuple):
@@ -115,7 +116,7 @@ def choose_rows(
 
     fitting = [count for count in counts if count <= choice.num_rows and need(count).total <= place.limit]
     if not fitting:
-        raise _too_little(need(counts[0]), counts[0], place.limit, 'max_tokens')
+        raise _too_little(need(counts[0]), counts[0], place, 'max_tokens')
     return choice if fitting[-1] == choice.num_rows else RowChoice(fitting[-1], rows_per_slot, 'memory')
 
 
@@ -128,7 +129,7 @@ def check_memory(settings: 'SamplerSettings', model: ModelConfig, longest_prompt
     assert settings.num_rows != 'auto', 'a number that was given or chosen'
     need = memory_of(settings, model, longest_prompt, settings.num_rows, settings.rows_per_slot, place)
     if need.total > place.limit:
-        raise _too_little(need, settings.num_rows, place.limit, 'num_rows')
+        raise _too_little(need, settings.num_rows, place, 'num_rows')
 
 
 def _counts(unit: int, is_cpu: bool) -> list[int]:
@@ -137,11 +138,13 @@ def _counts(unit: int, is_cpu: bool) -> list[int]:
     return sorted({count // unit * unit for count in worth_while} - {0}) or [unit]
 
 
-def _too_little(need: Memory, num_rows: int, limit: float, lower: str) -> ConfigError:
+def _too_little(need: Memory, num_rows: int, place: Place, lower: str) -> ConfigError:
     parts = ', '.join(f'{name} {_gib(size)}' for name, size in need._asdict().items())
+    taken = f', of which verifiers take {_gib(place.beside)}' if place.beside else ''
     return ConfigError(
         f'the device needs {_gib(need.total)} GiB for {num_rows} row{"s" * (num_rows > 1)} ({parts}), the limit is '
-        f'{_gib(limit)}: raise sampler.memory_limit, lower sampler.{lower}, or take a smaller model or dtype.'
+        f'{_gib(place.limit + place.beside)}{taken}: raise sampler.memory_limit, lower sampler.{lower}, '
+        'or take a smaller model or dtype.'
     )
 
 

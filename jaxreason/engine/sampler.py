@@ -90,10 +90,12 @@ class Sampler(SamplerSettings):
     Attributes:
         lm: the policy.
         prompt: how a question becomes a prompt, and where a step ends.
+        beside: bytes of a device that verifiers take: rows are chosen for the rest.
     """
 
     lm: LanguageModel
     prompt: PromptSpec = PromptSpec()
+    beside: int = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -116,7 +118,8 @@ class Sampler(SamplerSettings):
 
     def choose_rows(self, longest_prompt: int, copies: Sequence[int] | None) -> RowChoice:
         """The number of rows for prompts of up to so many tokens; arguments and errors as of `rows.choose_rows`."""
-        return choose_rows(self, self.lm.config, longest_prompt, copies, place_of(self.memory_limit, self.lm.mesh))
+        place = place_of(self.memory_limit, self.lm.mesh, self.beside)
+        return choose_rows(self, self.lm.config, longest_prompt, copies, place)
 
     def with_rows(self, longest_prompt: int, copies: Sequence[int] | None) -> 'Sampler':
         """This sampler with its number of rows known.

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxreason.core import config as config_file
 from jaxreason.core.errors import ConfigError, TokenizerError
 from jaxreason.core.model_spec import ModelSpec
-from jaxreason.core.verifier_spec import VerifierSpec
+from jaxreason.core.verifier_spec import SPEC_FILE, VerifierChoice, VerifierSpec
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.data.verifier_layout import Typesetter, token_id
 from jaxreason.engine.mesh import make_mesh, to_host, use_mesh
@@ -23,12 +23,10 @@ from jaxreason.engine.verifier_presets import BY_ARCHITECTURE, PRESETS
 from jaxreason.models.fetch import resolve
 from jaxreason.models.folder import Weights, open_weights
 from jaxreason.models.sharding import placement
-from jaxreason.models.value_heads import check_head, label_head, split_head
+from jaxreason.models.value_heads import check_head, label_head
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
-
-SPEC_FILE = 'verifier.yaml'  # in a folder: what its verifier is
 
 
 def load_verifier(
@@ -38,6 +36,7 @@ def load_verifier(
     spec: VerifierSpec | None = None,
     dtype: Literal['float32', 'bfloat16'] | None = None,
     mesh: 'Mesh | Mapping[str, int] | None' = None,
+    max_context: int | None = None,
 ) -> RewardModel:
     """Loads a verifier.
 
@@ -48,13 +47,15 @@ def load_verifier(
             `verifier.yaml`, or by the architecture in its `config.json`.
         dtype: of parameters and matrix operands; None takes the spec's. The head is float32 always.
         mesh: devices to spread it over, or sizes of the axes `data` and `model`; None takes the spec's.
+        max_context: longest question plus solution, tokens, for models whose rotary factors depend on it; None takes the
+            spec's.
 
     Raises:
         WeightsError: the weights are missing, damaged, without the head, or of an unknown architecture.
         TokenizerError: there is no tokenizer, or marker or label tokens are absent from it.
         ConfigError: nothing says what the verifier is, the preset is unknown, or the mesh does not fit.
     """
-    opened, weights = _open(str(source), preset, spec, dtype)
+    opened, weights = _open(str(source), preset, spec, dtype, max_context)
     shape = opened.spec.model.mesh if mesh is None else mesh
     devices = make_mesh(shape) if isinstance(shape, Mapping) else shape
     ways = 1 if devices is None else devices.shape['data']
@@ -69,21 +70,29 @@ def load_verifier(
             head = jax.tree.map(lambda x: to_host(x, devices), label_head(weights.config, params, good, bad))
         params = {name: part for name, part in params.items() if name != 'head'}
     return dataclasses.replace(
-        opened, params=params, head=_on_devices(head, devices), mesh=devices, digest=_digest(opened.spec, weights)
+        opened, params=params, head=_on_devices(head, devices), mesh=devices, digest=_digest(opened, weights)
     )
 
 
-def open_verifier(source: str | Path, *, preset: str | None = None) -> RewardModel:
-    """A verifier that tells prices and cannot score: its decoder's weights are not read. Errors as of `load_verifier`."""
-    return _open(str(source), preset, None, None)[0]
+def open_verifier(choice: VerifierChoice) -> RewardModel:
+    """A verifier that tells prices and memory and cannot score: its decoder's weights are not read, no mesh is made.
+
+    Errors as of `load_verifier`.
+    """
+    opened = _open(choice.source, choice.preset, None, choice.dtype, choice.max_context)[0]
+    model = dataclasses.replace(opened.spec.model, mesh=choice.mesh or opened.spec.model.mesh)
+    return dataclasses.replace(opened, spec=dataclasses.replace(opened.spec, model=model))
 
 
-def _open(source: str, preset: str | None, spec: VerifierSpec | None, dtype: Any) -> tuple[RewardModel, Weights]:
+def _open(
+    source: str, preset: str | None, spec: VerifierSpec | None, dtype: Any, max_context: int | None
+) -> tuple[RewardModel, Weights]:
     """The verifier without its decoder, and the decoder's weights."""
     path = resolve(source)
     weights = open_weights(path, dtype or 'float32')
     known = _spec_of(path, weights, preset, spec)
-    model = dataclasses.replace(known.model, source=source, dtype=dtype or known.model.dtype)
+    context = known.model.max_context if max_context is None else max_context
+    model = dataclasses.replace(known.model, source=source, dtype=dtype or known.model.dtype, max_context=context)
     known = dataclasses.replace(known, model=model)
     weights = open_weights(path, model.dtype, model.max_context)
     tokenizer = Tokenizer.from_source(weights.tokenizer_source)
@@ -91,22 +100,23 @@ def _open(source: str, preset: str | None, spec: VerifierSpec | None, dtype: Any
         raise TokenizerError(f'{source} has no tokenizer: a verifier reads text; put tokenizer.json into its folder.')
     tokenizer.check_fits(weights.config.vocab_size)
     typesetter = Typesetter(known.layout, known.boundary, tokenizer)
-    head, tensors = split_head(known.head, weights.tensors)
     # Nobody reads logits of the vocabulary: scoring holds no language head.
     headless = dataclasses.replace(weights.config, tied_head=True)
     if known.head == 'label':
         _label_ids(known, tokenizer)
         head = {'rows': np.zeros((2, headless.width), np.float32)}  # until the decoder is read
     else:
+        head, weights = weights.split_head(known.head)
         check_head(known.head, head, headless.width)
-        weights = dataclasses.replace(weights, config=headless, tensors=tensors)
     opened = RewardModel(name=source, spec=known, config=headless, params=None, head=head, typesetter=typesetter)
     return opened, weights
 
 
-def _digest(spec: VerifierSpec, weights: Weights) -> str:
-    """Of the weights' files, and of what else decides a score: head, labels, boundary, layout and batches."""
-    words = config_file.dump(dataclasses.replace(spec, model=ModelSpec(dtype=spec.model.dtype)))
+def _digest(opened: RewardModel, weights: Weights) -> str:
+    """Of the weights' files, and of what else decides a score: head, labels, boundary, layout, batches, rotary factors."""
+    spec, scaling = opened.spec, opened.config.rope_scaling
+    context = opened.config.max_context if scaling is not None and scaling.kind == 'longrope' else None
+    words = config_file.dump(dataclasses.replace(spec, model=ModelSpec(dtype=spec.model.dtype, max_context=context)))
     return hashlib.sha256(f'{weights.digest()}\n{words}'.encode()).hexdigest()
 
 
@@ -121,8 +131,8 @@ def _spec_of(path: Path, weights: Weights, preset: str | None, spec: VerifierSpe
         return spec
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}.')
-    if preset is None and path.is_dir() and (path / SPEC_FILE).is_file():
-        return config_file.load(VerifierSpec, path / SPEC_FILE)
+    if preset is None and weights.path.is_dir() and (weights.path / SPEC_FILE).is_file():
+        return config_file.load(VerifierSpec, weights.path / SPEC_FILE)
     name = preset or BY_ARCHITECTURE.get(weights.architecture)
     if name is None:
         raise ConfigError(

@@ -13,9 +13,10 @@ from jaxreason.core.verifier_spec import VerifierChoice
 from jaxreason.data.datasets import DataSpec
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.language_model import LanguageModel, load
+from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.sampler import SamplerSettings
 from jaxreason.engine.verifier import VERIFIERS
-from jaxreason.engine.verifier_loading import load_verifier
+from jaxreason.engine.verifier_loading import load_verifier, open_verifier
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.catalog import STRATEGIES
 from jaxreason.search.drive import MOST_COPIES
@@ -121,8 +122,13 @@ def load_verifiers(choices: Mapping[str, VerifierChoice]) -> dict[str, Verifier]
     """The verifiers that strategies may name: those that need no training, and the configuration's own, loaded."""
     found: dict[str, Verifier] = {name: kind() for name, kind in VERIFIERS.items()}
     for name, choice in choices.items():
-        found[name] = load_verifier(choice.source, preset=choice.preset, dtype=choice.dtype, mesh=choice.mesh)
+        found[name] = load_verifier(**vars(choice))
     return found
+
+
+def open_verifiers(choices: Mapping[str, VerifierChoice]) -> dict[str, RewardModel]:
+    """The configuration's own verifiers, by name, without the values of their weights: they tell prices and memory."""
+    return {name: open_verifier(choice) for name, choice in choices.items()}
 
 
 def _check_verifiers(choices: Mapping[str, VerifierChoice], strategies: Iterable[Strategy]) -> None:

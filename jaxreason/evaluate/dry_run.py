@@ -4,7 +4,6 @@ No tensor is read, nothing is downloaded, no device is touched. FLOPs are upper 
 """
 
 import dataclasses
-import functools
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Generic, NamedTuple
@@ -12,7 +11,6 @@ from typing import Generic, NamedTuple
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import TokenizerError
 from jaxreason.core.flops import decode_flops, prompt_flops
-from jaxreason.core.protocols import Verifier
 from jaxreason.core.quantities import quantity
 from jaxreason.core.types import Problem, Row
 from jaxreason.core.user_cache import user_cache
@@ -20,10 +18,10 @@ from jaxreason.data.datasets import load_problems
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.buckets import cache_bytes, check_context
 from jaxreason.engine.memory import place_on_cpu
+from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.rows import GIB, check_memory, choose_rows, resolve_cache_dtype
-from jaxreason.engine.verifier import VERIFIERS
-from jaxreason.engine.verifier_loading import open_verifier
-from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.engine.scoring_memory import memory_beside
+from jaxreason.evaluate.config import EvaluateConfig, open_verifiers
 from jaxreason.evaluate.label_config import Config, LabelConfig
 from jaxreason.evaluate.row_choice import REASONS, with_rows
 from jaxreason.evaluate.shapes import Shapes, shapes_of
@@ -52,8 +50,9 @@ def describe(config: EvaluateConfig) -> str:
     units = units_of(config, problems)
     seeds = f'{len(config.seeds)} seed' + 's' * (len(config.seeds) > 1)
     lines = [('problems', f'{len(problems):,} of {config.data.source}, {seeds}: {len(units):,} units of search')]
-    seen = inspect(config, problems, copies_of(config, units))
-    return aligned([*lines, *seen.lines, *_work(seen.config, units, seen.model, seen.lengths)])
+    trained = open_verifiers(config.verifiers)
+    seen = inspect(config, problems, copies_of(config, units), trained)
+    return aligned([*lines, *seen.lines, *_work(seen, units, trained)])
 
 
 class Inspected(NamedTuple, Generic[Config]):
@@ -66,13 +65,16 @@ class Inspected(NamedTuple, Generic[Config]):
     lengths: Mapping[str, int] | None  # tokens of every prompt, by problem
 
 
-def inspect(config: Config, problems: Sequence[Problem], copies: Sequence[int]) -> Inspected[Config]:
+def inspect(
+    config: Config, problems: Sequence[Problem], copies: Sequence[int], verifiers: Mapping[str, RewardModel]
+) -> Inspected[Config]:
     """Looks at weights, prompts, shapes and memory.
 
     Args:
         config: of the run.
         problems: all of them.
         copies: rows that each question may have at once.
+        verifiers: trained ones, by name.
 
     Raises:
         JaxreasonError: the run would refuse the weights, the tokenizer or the length of a prompt.
@@ -85,6 +87,7 @@ def inspect(config: Config, problems: Sequence[Problem], copies: Sequence[int]) 
             ('', f'jaxreason weights fetch {preset.name} brings it, and so does the run itself;'),
             ('', 'prompt lengths, memory and FLOPs are known once it is there'),
         ]
+        absent += _verifier_lines(config, problems, verifiers)
         return Inspected(config, absent, None, None, None)
     model = dataclasses.replace(weights.config, parameter_dtype=config.model.dtype, matmul_dtype=config.model.dtype)
     if config.model.max_context is not None:
@@ -92,17 +95,22 @@ def inspect(config: Config, problems: Sequence[Problem], copies: Sequence[int]) 
     tokenizer = _tokenizer(weights, model)
     lengths = _prompt_lengths(config, problems, tokenizer, model)
     counts = sorted(lengths.values())
-    chosen, why = _with_rows(config, model, counts[-1], copies)
+    questions = [problem.question for problem in problems]
+    beside = memory_beside(verifiers.values(), questions, config.sampler.max_tokens, is_cpu=True)
+    chosen, why = _with_rows(config, model, counts[-1], copies, beside)
     shapes = shapes_of(chosen.sampler, counts)
     lines = [
         ('model', f'{weights.name}: {model.num_parameters:,} parameters, context of {model.max_context:,} tokens'),
         ('prompts', f'{counts[0]:,} to {counts[-1]:,} tokens, median {int(statistics.median(counts)):,}'),
     ]
     lines += _memory(chosen, model, shapes, why)
+    lines += _verifier_lines(config, problems, verifiers)
     return Inspected(chosen, lines, model, tokenizer, lengths)
 
 
-def most_flops(config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_tokens: int) -> int:
+def most_flops(
+    config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_tokens: int, verifiers: Mapping[str, RewardModel]
+) -> int:
     """The most that a unit can spend, every solution at `max_tokens` unless its budget ends it before.
 
     Args:
@@ -110,6 +118,7 @@ def most_flops(config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_to
         unit: what is searched.
         model: the policy.
         prompt_tokens: length of the unit's prompt.
+        verifiers: trained ones, by name.
     """
     longest = config.sampler.max_tokens
     # Later tokens meet more keys: tokens cost most where few solutions hold them all.
@@ -117,18 +126,9 @@ def most_flops(config: EvaluateConfig, unit: Unit, model: ModelConfig, prompt_to
     flops = prompt_flops(model, prompt_tokens) + full * decode_flops(model, prompt_tokens, 0, longest)
     flops += decode_flops(model, prompt_tokens, 0, rest) if rest else 0
     row = Row(handle=0, question=unit.problem.question, sample=0)
-    flops += solutions_of(config, unit) * sum(_judge(config, name).price(row, longest) for name in _judges(config, unit))
+    asked = [verifiers[name] for name in _judges(config, unit) if name in verifiers]  # the others cost nothing
+    flops += solutions_of(config, unit) * sum(verifier.price(row, longest) for verifier in asked)
     return flops if unit.budget.flops is None else min(flops, unit.budget.flops)
-
-
-@functools.lru_cache(maxsize=8)
-def _opened(source: str, preset: str | None) -> Verifier:
-    return open_verifier(source, preset=preset)
-
-
-def _judge(config: EvaluateConfig, name: str) -> Verifier:
-    choice = config.verifiers.get(name)
-    return VERIFIERS[name]() if choice is None else _opened(choice.source, choice.preset)
 
 
 def _open(source: str) -> Weights | None:
@@ -159,10 +159,12 @@ def _prompt_lengths(
     return lengths
 
 
-def _with_rows(config: Config, model: ModelConfig, longest_prompt: int, copies: Sequence[int]) -> tuple[Config, list[str]]:
+def _with_rows(
+    config: Config, model: ModelConfig, longest_prompt: int, copies: Sequence[int], beside: int
+) -> tuple[Config, list[str]]:
     """The configuration with the rows that a run on a CPU would choose, and lines that say why. Errors as of the run."""
     settings = config.sampler
-    place = place_on_cpu(settings.memory_limit, config.model.mesh)
+    place = place_on_cpu(settings.memory_limit, config.model.mesh, beside)
     if settings.num_rows != 'auto':
         if settings.memory_limit is not None:
             check_memory(settings, model, longest_prompt, place)
@@ -198,10 +200,37 @@ def _memory(
     ]
 
 
+def _verifier_lines(
+    config: EvaluateConfig | LabelConfig, problems: Sequence[Problem], verifiers: Mapping[str, RewardModel]
+) -> list[tuple[str, str]]:
+    """What each trained verifier is, and the memory that it takes beside the policy."""
+    lines = []
+    for name, verifier in verifiers.items():
+        questions = [problem.question for problem in problems]
+        need, on_cpu = (verifier.memory(questions, config.sampler.max_tokens, is_cpu) for is_cpu in (False, True))
+        dtype, rows = verifier.config.parameter_dtype, verifier.spec.num_rows
+        words = [
+            f'{verifier.config.num_parameters:,} parameters, head {verifier.spec.head}, '
+            f'context of {verifier.config.max_context:,} tokens',
+            f'{quantity(need.parameters, "B"):>9} parameters in {dtype}{_beside(on_cpu.parameters, need.parameters)}',
+            f'{quantity(need.cache, "B"):>9} keys and values of {rows} solutions, and up to '
+            f'{quantity(verifier.spec.carry_bytes, "B")} more of those that may grow',
+            f'{quantity(need.activations, "B"):>9} activations{_beside(on_cpu.activations, need.activations)}; no logits',
+        ]
+        lines += [(f'verifier {name}' if index == 0 else '', line) for index, line in enumerate(words)]
+    return lines
+
+
+def _beside(on_cpu: int, elsewhere: int) -> str:
+    """What a CPU needs instead, where that is another number."""
+    return '' if on_cpu == elsewhere else f', {quantity(on_cpu, "B")} on one CPU'
+
+
 def _work(
-    config: EvaluateConfig, units: Sequence[Unit], model: ModelConfig | None = None, lengths: Mapping[str, int] | None = None
+    seen: 'Inspected[EvaluateConfig]', units: Sequence[Unit], verifiers: Mapping[str, RewardModel]
 ) -> list[tuple[str, str]]:
     """What each pool samples and, where the model is known, what it costs at most."""
+    config, model, lengths = seen.config, seen.model, seen.lengths
     pools: dict[str, list[Unit]] = {}
     for unit in units:
         pools.setdefault(unit.pool, []).append(unit)
@@ -211,7 +240,7 @@ def _work(
         cells = (f'{len(members):,}', f'{solutions_of(config, members[0]):,}', f'{_most_tokens(config, members[0]):,}')
         flops = 0
         if model is not None and lengths is not None:
-            flops = sum(most_flops(config, unit, model, lengths[unit.problem.id]) for unit in members)
+            flops = sum(most_flops(config, unit, model, lengths[unit.problem.id], verifiers) for unit in members)
         everything += flops
         table.append((name, *cells, flops_text(flops / len(members)), flops_text(flops)))
     if model is None or lengths is None:

@@ -60,7 +60,7 @@ def describe(config: LabelConfig) -> str:
     """
     problems = load_problems(config.data)
     labels = config.labels
-    seen = inspect(config, problems, [labels.copies] * len(problems))
+    seen = inspect(config, problems, [labels.copies] * len(problems), {})
     expected, most = Work(), Work()
     for problem in problems:
         prompt = seen.lengths[problem.id] if seen.lengths else None

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import ConfigError, ProcessError, RunError
 from jaxreason.core.judged_steps import JudgedSteps
@@ -28,8 +30,10 @@ from jaxreason.data.grading import Grader
 from jaxreason.engine.buckets import check_context
 from jaxreason.engine.mesh import make_mesh, spans_processes
 from jaxreason.engine.peers import Peers
+from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.rows import RowChoice
 from jaxreason.engine.sampler import Sampler
+from jaxreason.engine.scoring_memory import memory_beside
 from jaxreason.engine.session import DeviceSession
 from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers
 from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
@@ -206,8 +210,8 @@ def _run(
 ) -> EvaluateConfig:
     """Searches, grades and journals this process's share of the missing units; returns the configuration, rows chosen."""
     verifiers: dict[Any, Any] = {**load_verifiers(config.verifiers)} if mine else {}
-    digests = {name: verifiers[name].digest for name in config.verifiers} if mine else None
-    config, session = open_session(config, problems, copies_of(config, units), digests, folder, peers, say)
+    trained = {name: verifiers[name] for name in config.verifiers} if mine else None
+    config, session = open_session(config, problems, copies_of(config, units), trained, folder, peers, say)
     if session is None:
         return config
     if peers.is_first:
@@ -235,7 +239,7 @@ def open_session(
     config: Config,
     problems: Sequence[Problem],
     copies: Sequence[int],
-    verifiers: Mapping[str, str] | None,
+    verifiers: Mapping[str, RewardModel] | None,
     folder: RunFolder,
     peers: Peers,
     say: Callable[[str], None],
@@ -246,8 +250,7 @@ def open_session(
         config: of the run.
         problems: all of them, done or not: the shapes of the device programs must not depend on what is missing.
         copies: rows that each question may have at once.
-        verifiers: digest of each trained verifier, by name; None where this process has nothing to do and only takes part in
-            what all compare.
+        verifiers: the trained ones, by name; None where this process has nothing to do and only takes part in what all compare.
         folder: of the run.
         peers: the processes.
         say: told what was chosen.
@@ -271,12 +274,15 @@ def open_session(
     lengths = [len(config.prompt.encode(lm.need_tokenizer(), problem.text)) for problem in problems]
     for problem, length in zip(problems, lengths, strict=True):
         check_context(lm.config, problem.id, length, config.sampler.max_tokens, config.sampler.buckets)
-    sampler = Sampler(lm, prompt=config.prompt, **vars(config.sampler))
+    questions = [problem.question for problem in problems]
+    beside = memory_beside(verifiers.values(), questions, config.sampler.max_tokens, jax.default_backend() == 'cpu')
+    sampler = Sampler(lm, prompt=config.prompt, beside=beside, **vars(config.sampler))
     choice = sampler.choose_rows(max(lengths), copies) if config.sampler.num_rows == 'auto' else None
     config = _settle_rows(config, choice, folder, peers, say)
     session = dataclasses.replace(sampler, **vars(config.sampler)).session()
-    session.prepare([problem.question for problem in problems])
-    settle_environment(folder, describe(config, lengths, problems, lm, verifiers, peers.count), peers)
+    session.prepare(questions)
+    digests = {name: verifier.digest for name, verifier in verifiers.items()}
+    settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
     return config, session
 
 

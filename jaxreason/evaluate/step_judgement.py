@@ -122,7 +122,7 @@ def _run(
 
 
 def _load(choice: VerifierChoice) -> RewardModel:
-    return load_verifier(choice.source, preset=choice.preset, dtype=choice.dtype, mesh=choice.mesh)
+    return load_verifier(**vars(choice))
 
 
 def row_of(solution: LabelledSteps) -> Row:
@@ -202,7 +202,7 @@ def describe(config: StepJudgementConfig) -> str:
     ]
     if alone := sum(len(solution.steps) == 1 for solution in solutions):
         lines.append(('', f'{alone:,} are one step: there is no boundary in them'))
-    verifier = open_verifier(config.verifier.source, preset=config.verifier.preset)
+    verifier = open_verifier(config.verifier)
     prices = [verifier.price(row_of(solution), 0) for solution in solutions]  # 0 for what cannot be scored
     size = f'{verifier.config.num_parameters:,} parameters, context of {verifier.config.max_context:,} tokens'
     lines += [

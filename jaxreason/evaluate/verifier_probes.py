@@ -1,12 +1,13 @@
 """How trained verifiers score answers that say nothing.
 
-A verifier that has learned the look of a solution rewards an empty line or an opening phrase. Before a run samples, each trained
-verifier scores three such answers to a few of its questions; the report sets them beside the scores of real solutions.
+A verifier that has learned the look of a solution rewards an empty line or an opening phrase. Before a run samples, each
+trained verifier scores three such answers to a few of its questions; the report sets them beside the scores of real solutions.
 """
 
 import collections
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxreason.core.protocols import Verifier
@@ -23,27 +24,42 @@ NUM_QUESTIONS = 20
 def write_probes(
     folder: RunFolder, config: EvaluateConfig, problems: Sequence[Problem], verifiers: Mapping[Any, Any] | None = None
 ) -> None:
-    """Writes `verifier_probes.json` unless it is there or no verifier is trained.
+    """Writes `verifier_probes.json` unless it is there, of these verifiers and questions, or no verifier is trained.
 
     Args:
         folder: of the run.
         config: of the run.
         problems: all of them; the first 20 are asked about.
-        verifiers: loaded ones by name; None to load them if they are needed.
+        verifiers: loaded ones by name; None, for a run whose units are all finished, to load them if the file is missing.
 
     Raises:
         JaxreasonError: a verifier cannot be loaded or is another one than the run has used, or the file cannot be written.
     """
-    if not config.verifiers or (folder.path / FILE).is_file():
+    path = folder.path / FILE
+    if not config.verifiers or (verifiers is None and path.is_file()):
         return
+    loaded = load_verifiers(config.verifiers) if verifiers is None else verifiers
+    head = {
+        'digests': {name: loaded[name].digest for name in config.verifiers},
+        'probes': PROBES,
+        'questions': [problem.id for problem in problems[:NUM_QUESTIONS]],
+    }
     if verifiers is None:
-        verifiers = load_verifiers(config.verifiers)
-        digests = {name: verifiers[name].digest for name in config.verifiers}
-        folder.check_environment({'verifiers': digests}, ('verifiers',))
+        folder.check_environment({'verifiers': head['digests']}, ('verifiers',))
+    elif path.is_file() and _head(path) == head:
+        return
     questions = [problem.question for problem in problems[:NUM_QUESTIONS]]
-    found = {name: probe(verifiers[name], questions) for name in config.verifiers}
-    told = {'probes': PROBES, 'questions': [question.id for question in questions], 'verifiers': found}
+    told = {**head, 'verifiers': {name: probe(loaded[name], questions) for name in config.verifiers}}
     folder.write_text(FILE, json.dumps(told, sort_keys=True, indent=1, allow_nan=False) + '\n')
+
+
+def _head(path: Path) -> Any:
+    """What the file is about: a run in which nothing was finished may have been begun with other verifiers or questions."""
+    try:
+        told = json.loads(path.read_text(encoding='utf-8'))
+        return {name: told[name] for name in ('digests', 'probes', 'questions')}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # it is written anew
 
 
 def probe(verifier: Verifier, questions: Sequence[Question]) -> dict[str, Any]:

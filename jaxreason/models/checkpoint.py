@@ -12,9 +12,10 @@ import numpy as np
 from jaxreason.core import config as config_files
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import ConfigError, TokenizerError, WeightsError
+from jaxreason.core.verifier_spec import HeadKind
 from jaxreason.data.folder_tokenizer import read_chat_template
 from jaxreason.models.folder import Weights
-from jaxreason.models.manifest import ARRAYS, MODEL, PARAMS, TOKENIZER, is_run, newest_step, verify_step
+from jaxreason.models.manifest import ARRAYS, HEAD, MODEL, PARAMS, TOKENIZER, chosen_step, is_run, verify_step
 
 if TYPE_CHECKING:
     from jaxreason.models.hugging_face import Weight
@@ -26,6 +27,8 @@ class StepWeights(Weights):
 
     Its digest is of the model, not of the files: equal parameters have equal ones, however often a run was stopped.
     """
+
+    is_verifier: bool = False  # the decoder of a verifier, its head taken out
 
     def parameters(self, place: 'Callable[[Weight], Any] | None' = None) -> dict[str, Any]:
         """Reads the arrays, all of them into host memory, then places them; arguments and result as of `Weights`."""
@@ -41,7 +44,19 @@ class StepWeights(Weights):
             words: tuple[str | int, ...] = tuple(getattr(entry, 'key', getattr(entry, 'idx', '')) for entry in path)
             return make(Weight('/'.join(map(str, words)), words, values, dtype))
 
-        return jax.tree.map_with_path(leaf, unstack_layers(self._arrays()))
+        arrays = self._arrays()
+        if not self.is_verifier and HEAD in arrays:
+            raise WeightsError(f'{self.path}: a verifier, not a policy: it gives scores; load it with load_verifier.')
+        decoder = {name: part for name, part in arrays.items() if name in self._shapes()}
+        return jax.tree.map_with_path(leaf, unstack_layers(decoder))
+
+    def split_head(self, kind: HeadKind) -> tuple[dict[str, Any], 'StepWeights']:
+        """As of `Weights`."""
+        head = self._arrays().get(HEAD)
+        if head is None:
+            raise WeightsError(f'{self.path}: has no head of kind {kind}: it is a policy; train a verifier from it.')
+        headless = dataclasses.replace(self.config, tied_head=True)
+        return head, dataclasses.replace(self, config=headless, is_verifier=True)
 
     def digest(self) -> str:
         """Computes a SHA-256 (hexadecimal) of `model.json`, the tokenizer's files and every parameter; reads all of them."""
@@ -57,28 +72,34 @@ class StepWeights(Weights):
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
-    def _arrays(self) -> Any:
-        """Stacked parameters as NumPy arrays."""
+    def _shapes(self) -> dict[str, Any]:
+        """What `model.json` implies, stacked."""
         import jax
-        import orbax.checkpoint as ocp
 
         from jaxreason.models.transformer import init_parameters
 
         config = dataclasses.replace(self.config, parameter_dtype='float32')
-        shapes = jax.eval_shape(lambda key: init_parameters(config, key), jax.random.key(0))
-        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        return jax.eval_shape(lambda key: init_parameters(config, key), jax.random.key(0))
+
+    def _arrays(self) -> dict[str, Any]:
+        """Stacked parameters, and what else was trained with them, as NumPy arrays."""
+        import jax
+        import orbax.checkpoint as ocp
+
+        folder = (self.path / ARRAYS / PARAMS).resolve()
         try:
-            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
-                arrays = orbax.restore(
-                    (self.path / ARRAYS / PARAMS).resolve(), args=ocp.args.PyTreeRestore(item=shapes, restore_args=how)
-                )
-        except (ValueError, KeyError, OSError) as error:
+            handler = ocp.PyTreeCheckpointHandler()
+            how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(folder).tree)
+            with ocp.Checkpointer(handler) as orbax:
+                arrays = orbax.restore(folder, args=ocp.args.PyTreeRestore(restore_args=how))
+        except (ValueError, KeyError, OSError, AttributeError) as error:
             problem = ' '.join(str(error).split())[:200]
             raise WeightsError(f'{self.path}: the parameters cannot be read ({problem}); use another step.') from error
-        for (path, shape), values in zip(jax.tree.leaves_with_path(shapes), jax.tree.leaves(arrays), strict=True):
-            if shape.shape != values.shape:
+        found = {path: values.shape for path, values in jax.tree.leaves_with_path(arrays)}
+        for path, shape in jax.tree.leaves_with_path(self._shapes()):
+            if found.get(path) != shape.shape:
                 raise WeightsError(
-                    f'{self.path}: {jax.tree_util.keystr(path)} is {list(values.shape)}, '
+                    f'{self.path}: {jax.tree_util.keystr(path)} is {list(found.get(path, ()))}, '
                     f'model.json implies {list(shape.shape)}; use another step.'
                 )
         return arrays
@@ -88,16 +109,16 @@ def open_checkpoint(path: Path) -> StepWeights:
     """Opens a checkpoint of a training run, every byte of it verified.
 
     Args:
-        path: of one checkpoint, or of a run, whose newest whole checkpoint is taken.
+        path: of one checkpoint, or of a run: its best checkpoint if it keeps one, else its newest whole one.
 
     Raises:
         WeightsError: the checkpoint is damaged or not wholly written, or the run has none that is whole.
     """
     if is_run(path):
-        newest = newest_step(path)
-        if newest is None:
+        chosen = chosen_step(path)
+        if chosen is None:
             raise WeightsError(f'{path}: no whole checkpoint in this training run; run it on, or use another.')
-        name, path = path.resolve().name, newest
+        name, path = path.resolve().name, chosen
     else:
         name = f'{path.resolve().parent.parent.name} {path.name}'
         verify_step(path)

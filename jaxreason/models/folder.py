@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxreason.core.architecture import DType, ModelConfig
 from jaxreason.core.errors import ConfigError, TokenizerError, WeightsError
+from jaxreason.core.verifier_spec import HeadKind
 from jaxreason.data.folder_tokenizer import read_chat_template
 from jaxreason.models.manifest import is_run, is_step
 from jaxreason.models.safetensors_file import SafetensorsFile
@@ -98,6 +99,21 @@ class Weights:
             return to_parameters(self.config, self.tensors, place or Weight.read)
         except WeightsError as error:
             raise _at(self.path, error) from error
+
+    def split_head(self, kind: HeadKind) -> 'tuple[dict[str, Any], Weights]':
+        """A verifier's head, and the decoder below it, without a language head that nobody reads.
+
+        Args:
+            kind: of the head; not `label`, which is made of the decoder's own rows.
+
+        Raises:
+            WeightsError: there is no such head, or it is damaged.
+        """
+        from jaxreason.models.value_heads import split_head
+
+        head, tensors = split_head(kind, self.tensors)
+        headless = dataclasses.replace(self.config, tied_head=True)
+        return head, dataclasses.replace(self, config=headless, tensors=tensors)
 
     def digest(self) -> str:
         """Computes a SHA-256 (hexadecimal): of the one file, or of the names and SHA-256 of several; reads all of them."""

@@ -5,9 +5,12 @@ A run folder holds `checkpoints/<step>/`, each with
     manifest.json   size and SHA-256 of every other file; written last, so what has none is not a checkpoint
     model.json      architecture, end tokens
     tokenizer/      files of a Hugging Face tokenizer, if the model has one
-    arrays/params/  the parameters, float32, layers stacked, as Orbax writes them
+    arrays/params/  the parameters, float32, layers stacked, as Orbax writes them; of a verifier also its head
+    verifier.yaml   of a verifier: what it is
     arrays/...      what only training needs
     data.json       where the run stood in its data
+
+Where training keeps the best checkpoint and not the last, `best.json` beside them names it, and it is the one to load.
 
 Orbax alone restores damaged numbers without a word and takes an empty folder for the newest step. Here every byte is compared
 with the manifest before anything is used; what is not whole is passed over with a warning, or refused if it was asked for.
@@ -33,7 +36,9 @@ STEPS, MANIFEST, MODEL, TOKENIZER, ARRAYS, PARAMS, DATA = (
     'params',
     'data.json',
 )
+BEST = 'best.json'
 MAX_MANIFEST_BYTES = 64 << 20
+HEAD = 'verifier_head'  # where a verifier's head is among the parameters
 SCRATCH = '~'  # ends the names of folders that are being written or removed
 
 
@@ -88,6 +93,34 @@ def newest_step(run: Path, say: Callable[[str], None] = warn) -> Path | None:
             continue
         return path
     return None
+
+
+def best_step(run: Path) -> int | None:
+    """The step that `best.json` names; None where there is no such file, or a damaged one."""
+    try:
+        step = json.loads((run / BEST).read_bytes())['step']
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return step if type(step) is int else None
+
+
+def chosen_step(run: Path, say: Callable[[str], None] = warn) -> Path | None:
+    """The checkpoint to load: the best, where the run has named one that is whole, else the newest that is whole.
+
+    Args:
+        run: folder of the run.
+        say: told of those that were passed over, and why.
+    """
+    best = best_step(run)
+    if best is not None:
+        path = run / STEPS / str(best)
+        try:
+            if verify_step(path) != best:
+                raise WeightsError(f'{path}: is the checkpoint of another step.')
+            return path
+        except WeightsError as error:
+            say(f'passed over, though the best: {error}')
+    return newest_step(run, say)
 
 
 def verify_step(path: Path) -> int:

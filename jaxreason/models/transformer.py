@@ -9,8 +9,8 @@ with one dict per layer; a Python loop: made for decoding, where a scan copies t
 import dataclasses
 import functools
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,22 +26,45 @@ from jaxreason.models.packed import can_pack, norm_scale, pack_head, pack_layer,
 Parameters = Mapping[str, Any]
 
 
+class Dropout(NamedTuple):
+    """Noise of training: of what attention and MLP add to the residual stream, a share is left out and the rest scaled up.
+
+    Attributes:
+        key: decides what is left out; one for each layer where it is given to one.
+        rate: the share, in [0, 1).
+    """
+
+    key: jax.Array
+    rate: float
+
+    def layers(self, count: int) -> jax.Array:
+        """The keys of so many layers."""
+        return jax.random.split(self.key, count)
+
+    def leave_out(self, x_bcd: jax.Array, place: int) -> jax.Array:
+        """Leaves a share of the numbers out, others at every place of a layer."""
+        is_kept_bcd = jax.random.bernoulli(jax.random.fold_in(self.key, place), 1.0 - self.rate, x_bcd.shape)
+        return jnp.where(is_kept_bcd, x_bcd / (1.0 - self.rate), 0.0)
+
+
 class Block(nn.Module):
     """Attention, then the MLP, each normed and added to the residual stream."""
 
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_bcd: jax.Array, frame: Frame, cache: LayerCache | None):
+    def __call__(self, x_bcd: jax.Array, frame: Frame, cache: LayerCache | None, dropout: Dropout | None = None):
         config = self.config
 
         def norm(name: str, x: jax.Array) -> jax.Array:
             return RMSNorm(config, config.width, name=name)(x)
 
         y_bcd, cache = Attention(config, name='attention')(norm('attention_norm', x_bcd), frame, cache)
-        x_bcd = x_bcd + (norm('attention_post_norm', y_bcd) if config.post_norms else y_bcd)
+        y_bcd = norm('attention_post_norm', y_bcd) if config.post_norms else y_bcd
+        x_bcd = x_bcd + (y_bcd if dropout is None else dropout.leave_out(y_bcd, 0))
         y_bcd = GatedMLP(config, name='mlp')(norm('mlp_norm', x_bcd))
-        return x_bcd + (norm('mlp_post_norm', y_bcd) if config.post_norms else y_bcd), cache
+        y_bcd = norm('mlp_post_norm', y_bcd) if config.post_norms else y_bcd
+        return x_bcd + (y_bcd if dropout is None else dropout.leave_out(y_bcd, 1)), cache
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -84,6 +107,7 @@ def forward(
     positions_bc: jax.Array,
     cache: Cache | None = None,
     segments_bc: jax.Array | None = None,
+    dropout: Dropout | None = None,
 ) -> tuple[jax.Array, Cache | None]:
     """Runs the decoder.
 
@@ -97,6 +121,7 @@ def forward(
         cache: attended to, and appended to: each row's valid tokens at its own length. The caller sees to the room.
         segments_bc: where a row holds several sequences, which one each token is of, int32; tokens attend to their own only.
             Without a cache.
+        dropout: for training, not with packed parameters; None leaves nothing out.
 
     Returns:
         Hidden states after the final norm, float32 [b, c, d], and the cache with the new tokens, or None.
@@ -105,7 +130,9 @@ def forward(
     x_bcd = _embed(config, params['embedding'], params.get('embedding_bits'), tokens_bc, is_token_bc)
     assert cache is None or segments_bc is None
     frames = _frames(config, positions_bc, cache, segments_bc)
+    run: Callable[..., Any]
     if 'packed_layers' in params:
+        assert dropout is None
         run, layers = _run_packed, params['packed_layers']
         if cache is not None:  # without one, weights of 0 meet the values of padding: all must be computed
             live = 1 + jnp.max(jnp.where(is_token_bc.reshape(-1), jnp.arange(is_token_bc.size, dtype=jnp.int32), -1))
@@ -115,7 +142,7 @@ def forward(
             )
     else:
         layers = params['layers']
-        run = _run_unstacked if isinstance(layers, tuple | list) else _run_scanned
+        run = functools.partial(_run_unstacked if isinstance(layers, tuple | list) else _run_scanned, dropout=dropout)
     past = None if cache is None else tuple(map(LayerCache, cache.prompt_k, cache.prompt_v, cache.k, cache.v))
     x_bcd, past = run(config, layers, x_bcd, frames, past)
     if 'packed_layers' in params:
@@ -158,12 +185,14 @@ def _rows_of_bits(bits_vd: jax.Array, dtype: jnp.dtype, tokens_bc: jax.Array) ->
     return jax.lax.bitcast_convert_type(bits_bcd, dtype)
 
 
-def _run_unstacked(config: ModelConfig, layers, x_bcd, frames, past):
+def _run_unstacked(config: ModelConfig, layers, x_bcd, frames, past, dropout: Dropout | None):
     block = Block(config)
     past_layers = past or (None,) * config.num_layers
+    keys = (None,) * config.num_layers if dropout is None else dropout.layers(config.num_layers)
     grown = []
-    for layer, kind, layer_cache in zip(layers, config.kind_of_layer, past_layers, strict=True):
-        x_bcd, layer_cache = _apply(block, layer, x_bcd, frames[kind], layer_cache)
+    for layer, kind, layer_cache, key in zip(layers, config.kind_of_layer, past_layers, keys, strict=True):
+        noise = None if dropout is None else dropout._replace(key=key)
+        x_bcd, layer_cache = _apply(block, layer, x_bcd, frames[kind], layer_cache, noise)
         grown.append(layer_cache)
     return x_bcd, tuple(grown)
 
@@ -177,19 +206,21 @@ def _run_packed(config: ModelConfig, layers, x_bcd, frames, past):
     return x_bcd, tuple(grown)
 
 
-def _run_scanned(config: ModelConfig, layers, x_bcd, frames, past):
+def _run_scanned(config: ModelConfig, layers, x_bcd, frames, past, dropout: Dropout | None):
     block = Block(config)
     kind_l = jnp.asarray(config.kind_of_layer, jnp.int32)
     # Layers of several kinds share one body: the frames are stacked and each step picks its own.
     stacked_frames = jax.tree.map(lambda *parts: jnp.stack(parts), *frames)
 
     def body(x_bcd, scanned):
-        layer, kind, layer_cache = scanned
+        layer, kind, layer_cache, key = scanned
+        noise = None if dropout is None else dropout._replace(key=key)
         frame = frames[0] if len(frames) == 1 else jax.tree.map(lambda part: part[kind], stacked_frames)
-        return _apply(block, layer, x_bcd, frame, layer_cache)
+        return _apply(block, layer, x_bcd, frame, layer_cache, noise)
 
+    keys = None if dropout is None else dropout.layers(config.num_layers)
     stacked_past = None if past is None else jax.tree.map(lambda *parts: jnp.stack(parts), *past)
-    x_bcd, stacked_past = jax.lax.scan(body, x_bcd, (layers, kind_l, stacked_past))
+    x_bcd, stacked_past = jax.lax.scan(body, x_bcd, (layers, kind_l, stacked_past, keys))
     if past is None:
         return x_bcd, None
     return x_bcd, _layers(stacked_past, config.num_layers)

@@ -20,6 +20,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import WeightsError
 from jaxreason.core.verifier_spec import HeadKind
 from jaxreason.models.layers import soft_cap
+from jaxreason.models.manifest import HEAD
 from jaxreason.models.transformer import Parameters
 
 Head = Mapping[str, Any]
@@ -30,7 +31,7 @@ _PUBLISHED = {
     'two_class': {'hidden': 'score.0', 'out': 'score.2'},
     'value': {'out': 'v_head.summary'},
 }
-_OWN = 'verifier_head.'  # our own: the path in the dict, dotted
+_OWN = f'{HEAD}.'  # our own: the path in the dict, dotted
 
 
 def init_head(kind: HeadKind, config: ModelConfig, key: jax.Array, hidden: int | None = None) -> dict[str, Any]:
@@ -50,9 +51,9 @@ def init_head(kind: HeadKind, config: ModelConfig, key: jax.Array, hidden: int |
     d, first, second, third = config.width, *jax.random.split(key, 3)
     if kind == 'action_value':
         width = hidden or HIDDEN
-        penalty = {'hidden': _linear(first, 2 * d, width), 'out': _linear(second, width, 1, 0.01)}
+        penalty = {'hidden': _linear(first, 3 * d, width), 'out': _linear(second, width, 1, 0.01)}
         # softplus(-4) = 0.018 a token: a long right solution starts with a small penalty, not with certain ruin.
-        penalty['out']['bias'] = penalty['out']['bias'] - 4.0
+        penalty['out']['bias'] = penalty['out']['bias'] - 2.0
         return {'penalty': penalty, 'value': {'out': _linear(third, d, 1, 0.01)}}
     outputs = 2 if kind == 'two_class' else 1
     if hidden is None:
@@ -100,7 +101,9 @@ def penalties(head: Head, before_btd: jax.Array, embedded_btd: jax.Array) -> jax
         before_btd: the hidden state before each token, which predicted it.
         embedded_btd: the embedding of each token.
     """
-    inputs = jnp.concatenate([before_btd.astype(jnp.float32), embedded_btd.astype(jnp.float32)], axis=-1)
+    before_btd, embedded_btd = before_btd.astype(jnp.float32), embedded_btd.astype(jnp.float32)
+    # The product is there since how likely the token was is a sum of it, which a layer of few units could not form.
+    inputs = jnp.concatenate([before_btd, embedded_btd, before_btd * embedded_btd], axis=-1)
     return -jax.nn.softplus(_layers(head['penalty'], inputs)[..., 0])
 
 
@@ -114,7 +117,13 @@ def embedded(params: Parameters, tokens_bt: jax.Array) -> jax.Array:
     return params['embedding'][tokens_bt].astype(jnp.float32)
 
 
-def action_log_odds(head: Head, hidden_btd: jax.Array, embedded_btd: jax.Array, is_counted_bt: jax.Array) -> jax.Array:
+def action_log_odds(
+    head: Head,
+    hidden_btd: jax.Array,
+    embedded_btd: jax.Array,
+    is_counted_bt: jax.Array,
+    begins_bt: jax.Array | None = None,
+) -> jax.Array:
     """Log-odds of kind `action_value` at every position, float32 [b, t]: value of the state plus the penalties so far.
 
     Args:
@@ -123,11 +132,17 @@ def action_log_odds(head: Head, hidden_btd: jax.Array, embedded_btd: jax.Array, 
         embedded_btd: embeddings of the same tokens.
         is_counted_bt: tokens whose penalty counts: those of the solution. The first token has no state before it, and counts
             for nothing.
+        begins_bt: where a row holds several sequences, the place in the row where that of each token begins, int32; None where
+            it holds one.
     """
     before_btd = jnp.pad(hidden_btd[:, :-1], ((0, 0), (1, 0), (0, 0)))
-    is_counted_bt = is_counted_bt & (jnp.arange(hidden_btd.shape[1]) > 0)[None, :]
+    places_1t = jnp.arange(hidden_btd.shape[1], dtype=jnp.int32)[None, :]
+    is_counted_bt = is_counted_bt & (places_1t > (0 if begins_bt is None else begins_bt))
     taken_bt = jnp.where(is_counted_bt, penalties(head, before_btd, embedded_btd), 0.0)
-    return _layers(head['value'], hidden_btd)[..., 0] + jnp.cumsum(taken_bt, axis=1)
+    taken_so_far_bt = jnp.cumsum(taken_bt, axis=1)
+    if begins_bt is not None:  # the first token of a sequence counts for nothing: what is there are the sequences before
+        taken_so_far_bt -= jnp.take_along_axis(taken_so_far_bt, begins_bt, axis=1)
+    return _layers(head['value'], hidden_btd)[..., 0] + taken_so_far_bt
 
 
 def head_parameters(head: Head) -> int:

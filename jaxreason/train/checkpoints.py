@@ -2,7 +2,7 @@
 
 A checkpoint is made under a temporary name: Orbax writes the arrays in the background, then the manifest is written and the
 folder takes its name (`models.manifest` says what is in it). Whatever moment a process ends in, a folder named by a step is
-whole, and the step before it is still there. Only what has been saved is ever removed, oldest first.
+whole, and the step before it is still there. Only what has been saved is ever removed, oldest first, the best never.
 """
 
 import dataclasses
@@ -18,7 +18,21 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jaxreason.core.errors import JaxreasonError, RunError, WeightsError
-from jaxreason.models.manifest import ARRAYS, DATA, MANIFEST, PARAMS, SCRATCH, STEPS, newest_step, steps_of, write_manifest
+from jaxreason.core.files import write_whole
+from jaxreason.models.manifest import (
+    ARRAYS,
+    BEST,
+    DATA,
+    MANIFEST,
+    PARAMS,
+    SCRATCH,
+    STEPS,
+    best_step,
+    newest_step,
+    steps_of,
+    verify_step,
+    write_manifest,
+)
 from jaxreason.train.state import TrainState
 
 _OTHERS = 'training'  # item of Orbax that holds what is not a parameter
@@ -64,13 +78,14 @@ class Checkpoints:
         except OSError as error:
             raise RunError(f'{self._folder}: cannot write there ({error.strerror}); choose another --out.') from error
 
-    def save(self, step: int, state: TrainState, data: Mapping[str, Any]) -> None:
+    def save(self, step: int, state: TrainState, data: Mapping[str, Any], is_best: bool = False) -> None:
         """Begins to save; the state may be given away at once.
 
         Args:
             step: steps taken.
             state: to save.
             data: state of the stream of batches.
+            is_best: from now on this is the one to load.
 
         Raises:
             RunError: this or an earlier checkpoint cannot be written; the one before it is intact.
@@ -88,10 +103,10 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             self._failure = error
             self._fail(step)
-        self._thread = threading.Thread(target=self._finish, args=(step, part), name=f'checkpoint {step}')
+        self._thread = threading.Thread(target=self._finish, args=(step, part, is_best), name=f'checkpoint {step}')
         self._thread.start()
 
-    def _finish(self, step: int, part: Path) -> None:
+    def _finish(self, step: int, part: Path, is_best: bool) -> None:
         """Waits for Orbax, then makes the checkpoint visible; in the background."""
         try:
             self._orbax.wait_until_finished()
@@ -101,6 +116,8 @@ class Checkpoints:
                 aside = next(a for n in range(1000) if not (a := self._folder / f'{step}.damaged{n or ""}').exists())
                 target.rename(aside)
             part.rename(target)
+            if is_best:
+                write_whole(self._run / BEST, json.dumps({'step': step}) + '\n')
             self._prune(step)
         except Exception as error:  # raised again by whoever calls next
             self._failed_step = step
@@ -110,7 +127,10 @@ class Checkpoints:
         """Removes what is older than the newest to keep, counted from the one just written: whatever else is called by a
         number is neither counted nor removed."""
         steps = [(n, path) for n, path in steps_of(self._run, lambda _: None) if n <= step and (path / MANIFEST).is_file()]
+        best = best_step(self._run)
         for number, path in steps[self._keep :]:
+            if number == best:
+                continue
             gone = self._folder / f'.{number}.old{SCRATCH}'  # first without its name: half removed it would look damaged
             path.rename(gone)
             shutil.rmtree(gone)
@@ -170,6 +190,26 @@ class Checkpoints:
             problem = ' '.join(str(error).split())[:200]
             raise RunError(f'{path}: does not belong to this run ({problem}); use another --out.') from error
         return Restored(int(path.name), state, data)
+
+    def best(self, state: TrainState) -> Any:
+        """The parameters to be used, placed as those of `state` are: those of the best checkpoint, or of `state` itself.
+
+        Raises:
+            RunError: the best cannot be read.
+        """
+        self.wait()
+        step = best_step(self._run)
+        if step is None or step == int(state.step):
+            return state.params
+        path = self._folder / str(step)
+        try:
+            verify_step(path)
+            found = self._orbax.restore(
+                (path / ARRAYS).resolve(), args=ocp.args.Composite(**{PARAMS: _restoring(state.params)})
+            )
+        except (OSError, ValueError, KeyError, WeightsError) as error:
+            raise RunError(f'{path}: cannot be read ({" ".join(str(error).split())[:200]}); restore it.') from error
+        return found[PARAMS]
 
     def close(self) -> None:
         """Finishes what was begun; errors as of `save`."""

@@ -31,6 +31,8 @@ class LoopConfig:
         save_every: steps between checkpoints; the last step is always saved.
         keep: newest checkpoints to keep.
         evaluate_every: steps between evaluations on held-out examples, if there are any; the last step is always evaluated.
+        patience: evaluations in a row without a lower held-out loss than the lowest before, after which training stops; then
+            the checkpoint with the lowest is kept and loaded, not the last. None goes on to the end and loads that.
         give_up_after: steps in a row whose loss or gradient is not finite, after which training stops; none is an update.
     """
 
@@ -41,12 +43,14 @@ class LoopConfig:
     save_every: int = 500
     keep: int = 2
     evaluate_every: int = 500
+    patience: int | None = None
     give_up_after: int = 10
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise ConfigError(f'{field.name} must be at least 1, got {getattr(self, field.name)}.')
+            value = getattr(self, field.name)
+            if value is not None and value < 1:
+                raise ConfigError(f'{field.name} must be at least 1, got {value}.')
         if self.batch % self.accumulate:
             raise ConfigError(f'accumulate must divide batch ({self.batch} rows), got {self.accumulate}.')
 
@@ -79,7 +83,7 @@ class Parts(NamedTuple):
         step: as of `make_step`.
         batches: where training examples come from.
         place: brings a batch to the devices.
-        evaluate: measures parameters on held-out examples; None where there are none.
+        evaluate: measures parameters on held-out examples, `loss` among others; None where there are none.
         checkpoints: where the state is kept.
         metrics: where measurements are written.
     """
@@ -92,34 +96,75 @@ class Parts(NamedTuple):
     metrics: Metrics
 
 
+@dataclasses.dataclass
+class Patience:
+    """Tells when the held-out loss has stopped falling; a loss that is no number never counts as lower.
+
+    Attributes:
+        limit: evaluations in a row without a lower loss that end the training; None for any number.
+        lowest: loss so far.
+        waited: evaluations since.
+    """
+
+    limit: int | None
+    lowest: float = float('inf')
+    waited: int = 0
+
+    def hear(self, loss: float) -> bool:
+        """Takes note of an evaluation; returns whether its loss is the lowest so far."""
+        is_lowest = loss < self.lowest
+        self.lowest, self.waited = (loss, 0) if is_lowest else (self.lowest, self.waited + 1)
+        return is_lowest
+
+    @property
+    def is_over(self) -> bool:
+        """Whether training should stop."""
+        return self.limit is not None and self.waited >= self.limit
+
+
 def fit(
-    config: LoopConfig, parts: Parts, state: TrainState, start: int, report: Callable[[Progress], None] = lambda _: None
+    config: LoopConfig,
+    parts: Parts,
+    state: TrainState,
+    start: int,
+    patience: Patience,
+    report: Callable[[Progress], None] = lambda _: None,
 ) -> TrainState:
-    """Trains from a step on to the last, saving on the way.
+    """Trains from a step on to the last, or until patience is over, saving on the way.
 
     Args:
         config: how long.
         parts: what with.
         state: at step `start`; its memory is taken.
         start: steps taken before.
+        patience: has heard of the evaluations before.
         report: told after every step. What it raises stops the run at that step: `KeyboardInterrupt` after a checkpoint.
 
     Returns:
-        The state after the last step.
+        The state after the last step that was taken.
 
     Raises:
         DivergedError: too many steps in a row had no finite loss or gradient.
         RunError: metrics or a checkpoint cannot be written.
     """
-    return _Loop(config, parts, state, start, report).run()
+    return _Loop(config, parts, state, start, patience, report).run()
 
 
 class _Loop:
-    def __init__(self, config: LoopConfig, parts: Parts, state: TrainState, start: int, report: Callable[[Progress], None]):
+    def __init__(
+        self,
+        config: LoopConfig,
+        parts: Parts,
+        state: TrainState,
+        start: int,
+        patience: Patience,
+        report: Callable[[Progress], None],
+    ):
         self.config = config
         self.parts = parts
         self.state = state
         self.done = start
+        self.patience = patience
         self.report = report
         self.pending: list[tuple[int, Sums, int]] = []  # steps under way: number, what they measure, tokens
         self.loss = float('nan')
@@ -131,11 +176,12 @@ class _Loop:
         saved = self.done
         try:
             self._tell(None)
-            while self.done < self.config.steps:
+            while self.done < self.config.steps and not self.patience.is_over:
                 self._step()
                 held_out = self._evaluate() if self._is_due(self.config.evaluate_every) else None
-                if self._is_due(self.config.save_every):
-                    self._save()
+                is_best = held_out is not None and self.patience.hear(held_out['loss']) and self.patience.limit is not None
+                if self._is_due(self.config.save_every) or is_best or self.patience.is_over:
+                    self._save(is_best)
                     saved = self.done
                 self.parts.checkpoints.check()
                 self._tell(held_out)
@@ -193,10 +239,10 @@ class _Loop:
         self.parts.metrics.write(self.done, {f'held_out_{name}': value for name, value in found.items()})
         return found
 
-    def _save(self) -> None:
+    def _save(self, is_best: bool = False) -> None:
         self._drain(0)
         self.parts.metrics.sync()
-        self.parts.checkpoints.save(self.done, self.state, self.parts.batches.state())
+        self.parts.checkpoints.save(self.done, self.state, self.parts.batches.state(), is_best)
 
     def _tell(self, held_out: Mapping[str, float] | None) -> None:
         speed, left = 0.0, None

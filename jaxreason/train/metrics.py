@@ -17,7 +17,11 @@ METRICS, TIMING = 'metrics.jsonl', 'timing.jsonl'
 
 
 class Metrics:
-    """The metrics of one run, open for appending."""
+    """The metrics of one run, open for appending.
+
+    Attributes:
+        held_out_losses: of the evaluations so far, in order.
+    """
 
     def __init__(self, run: Path, step: int):
         """Opens the file, cut off after a step.
@@ -37,7 +41,9 @@ class Metrics:
             self._file.truncate(len(kept))
         except OSError as error:
             raise self._unwritable(error) from error
-        last = json.loads(kept.splitlines()[-1])['step'] if kept else 0
+        lines = [json.loads(line) for line in kept.splitlines()]
+        self.held_out_losses = [_number(line['held_out_loss']) for line in lines if 'held_out_loss' in line]
+        last = lines[-1]['step'] if lines else 0
         if last != step:
             self._file.close()
             raise RunError(
@@ -107,6 +113,10 @@ def _kept(content: bytes, step: int) -> bytes:
             break
         size += len(line)
     return content[:size]
+
+
+def _number(value: Any) -> float:
+    return float('nan') if value is None else float(value)
 
 
 def _finite(value: Any) -> Any:

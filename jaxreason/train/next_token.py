@@ -8,19 +8,22 @@ import jax.numpy as jnp
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.models.heads import lm_logits
-from jaxreason.models.transformer import forward, unstack_layers
+from jaxreason.models.transformer import Dropout, forward, unstack_layers
 from jaxreason.train.state import Objective, Sums
 
 # Most logits at once. Beyond, positions are cut into groups whose logits are computed, and once more in the backward pass.
 MAX_LOGITS = 1 << 24
 
 
-def next_token_objective(config: ModelConfig, *, unrolled: bool, max_logits: int = MAX_LOGITS) -> Objective:
+def next_token_objective(
+    config: ModelConfig, *, unrolled: bool, dropout: float = 0.0, max_logits: int = MAX_LOGITS
+) -> Objective:
     """Cross-entropy of the next token, in nats, over the positions that have a target.
 
     Args:
         config: the architecture.
         unrolled: run the layers one by one rather than in a scan.
+        dropout: as of `Dropout`.
         max_logits: the most that are in memory at once.
 
     Returns:
@@ -28,9 +31,12 @@ def next_token_objective(config: ModelConfig, *, unrolled: bool, max_logits: int
         targets that have the largest logit.
     """
 
-    def objective(params: Any, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, Sums]:
+    def objective(params: Any, batch: Mapping[str, jax.Array], key: jax.Array | None) -> tuple[jax.Array, Sums]:
         params = unstack_layers(params) if unrolled else params
-        hidden_btd, _ = forward(config, params, batch['tokens'], batch['positions'], segments_bc=batch['segments'])
+        noise = None if key is None or not dropout else Dropout(key, dropout)
+        hidden_btd, _ = forward(
+            config, params, batch['tokens'], batch['positions'], segments_bc=batch['segments'], dropout=noise
+        )
         total, correct = _over_groups(config, params, hidden_btd, batch['targets'], max_logits)
         return total, {'weight': jnp.sum(batch['targets'] >= 0).astype(jnp.float32), 'accuracy': correct}
 

@@ -1,12 +1,15 @@
 """The optimiser: AdamW with a warm-up, a schedule, clipping by the global norm, and decay of matrices only."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import optax
 
 from jaxreason.core.errors import ConfigError
+
+Rates = Callable[[tuple[str, ...]], float]
 
 # Parameters that decay towards zero: what multiplies activations. Norms and biases are left alone.
 _DECAYED = ('kernel', 'embedding', 'head')
@@ -77,21 +80,43 @@ def rate_schedule(config: OptimiserConfig, steps: int) -> optax.Schedule:
     return optax.join_schedules([rising, after], [warmup])
 
 
-def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransformation:
-    """Makes the optimiser; arguments as of `rate_schedule`."""
+def make_optimiser(config: OptimiserConfig, steps: int, rates: Rates | None = None) -> optax.GradientTransformation:
+    """Makes the optimiser.
+
+    Args:
+        config: as of `rate_schedule`.
+        steps: likewise.
+        rates: what the learning rate is multiplied by, for each parameter by its path; where that is 0 the parameter stays as
+            it is, and the optimiser keeps nothing for it. None for 1 everywhere.
+    """
     clip = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
-    return optax.chain(
+    parts = [
         *clip,
         optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
         optax.add_decayed_weights(config.weight_decay, mask=decayed),
         optax.scale_by_learning_rate(rate_schedule(config, steps)),
-    )
+    ]
+    if rates is None:
+        return optax.chain(*parts)
+
+    def scaled(updates: Any, _: Any) -> Any:
+        return jax.tree.map_with_path(lambda path, update: update * rates(_words(path)), updates)
+
+    def kinds(params: Any) -> Any:
+        return jax.tree.map_with_path(lambda path, _: 'trained' if rates(_words(path)) else 'left', params)
+
+    trained = optax.chain(*parts, optax.stateless(scaled))
+    return optax.partition({'trained': trained, 'left': optax.set_to_zero()}, kinds)
 
 
 def decayed(params: Any) -> Any:
     """Which parameters decay: by name, since norms that are stacked over layers have two dimensions as well."""
 
     def is_decayed(path: tuple[Any, ...], _: Any) -> bool:
-        return str(getattr(path[-1], 'key', path[-1])) in _DECAYED
+        return _words(path)[-1] in _DECAYED
 
     return jax.tree.map_with_path(is_decayed, params)
+
+
+def _words(path: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(str(getattr(entry, 'key', entry)) for entry in path)

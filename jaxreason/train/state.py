@@ -1,7 +1,8 @@
 """What training carries from step to step, and the step itself: gradients, their guard, the update.
 
-An objective says what is minimised: for parameters and a batch it gives a *sum* of losses, and sums to divide it by and to
-report (`weight` is the number of terms). Sums, so that parts of a batch add up to what the whole batch gives.
+An objective says what is minimised: for parameters, a batch and a key it gives a *sum* of losses, and sums to divide it by and
+to report (`weight` is the number of terms). Sums, so that parts of a batch add up to what the whole batch gives. The key is of
+whatever noise training needs, and None where nothing is learnt.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +13,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from jaxreason.core.keys import fold
+
 Sums = dict[str, jax.Array]
-Objective = Callable[[Any, Mapping[str, jax.Array]], tuple[jax.Array, Sums]]
+Objective = Callable[[Any, Mapping[str, jax.Array], jax.Array | None], tuple[jax.Array, Sums]]
 Step = Callable[['TrainState', Mapping[str, jax.Array]], tuple['TrainState', Sums]]
 
 
@@ -35,7 +38,11 @@ class TrainState:
 
 
 def make_step(
-    objective: Objective, optimiser: optax.GradientTransformation, schedule: optax.Schedule, accumulate: int = 1
+    objective: Objective,
+    optimiser: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    accumulate: int = 1,
+    seed: int = 0,
 ) -> Step:
     """Compiles a step.
 
@@ -44,6 +51,7 @@ def make_step(
         optimiser: as of `make_optimiser`.
         schedule: its learning rate, to report.
         accumulate: parts that a batch is cut into, one after the other on the device; the update is that of the whole.
+        seed: of the noise, addressed by step and part.
 
     Returns:
         A function of a state, whose memory it takes, and a batch. It returns the next state and float32 scalars: `loss` (mean),
@@ -52,7 +60,8 @@ def make_step(
     """
 
     def step(state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Sums]:
-        total, weight, gradient = _summed(objective, state.params, batch, accumulate)
+        key = fold(jax.random.key(seed, impl='threefry2x32'), 'noise', state.step)
+        total, weight, gradient = _summed(objective, state.params, batch, key, accumulate)
         share = 1.0 / jnp.maximum(weight, 1.0)
         loss, gradient = total * share, jax.tree.map(lambda g: g * share, gradient)
         norm = optax.global_norm(gradient)
@@ -79,24 +88,25 @@ def make_step(
 
 
 def _summed(
-    objective: Objective, params: Any, batch: Mapping[str, jax.Array], accumulate: int
+    objective: Objective, params: Any, batch: Mapping[str, jax.Array], key: jax.Array, accumulate: int
 ) -> tuple[jax.Array, jax.Array, Any]:
     """Sum of losses, number of terms, gradient of the sum."""
 
-    def with_gradient(part: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, Any]:
-        (total, sums), gradient = jax.value_and_grad(objective, has_aux=True)(params, part)
+    def with_gradient(part: Mapping[str, jax.Array], index: int | jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+        (total, sums), gradient = jax.value_and_grad(objective, has_aux=True)(params, part, fold(key, index))
         return total.astype(jnp.float32), sums['weight'].astype(jnp.float32), gradient
 
     if accumulate == 1:
-        return with_gradient(batch)
+        return with_gradient(batch, 0)
     # Every part takes rows from all over the batch, so that each device of a mesh has its share of each part.
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), dict(batch))
-    zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), jax.eval_shape(with_gradient, _first(parts)))
+    shapes = jax.eval_shape(with_gradient, _first(parts), 0)
+    zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
     def add(carry: Any, part: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, carry, with_gradient(part)), None
+        return jax.tree.map(jnp.add, carry, with_gradient(*part)), None
 
-    return jax.lax.scan(add, zero, parts)[0]
+    return jax.lax.scan(add, zero, (parts, jnp.arange(accumulate)))[0]
 
 
 def _first(parts: Any) -> Any:
@@ -107,7 +117,7 @@ def make_evaluation(objective: Objective) -> Callable[[Any, Mapping[str, jax.Arr
     """Compiles the objective without a gradient: `total` and all its sums, of one batch."""
 
     def evaluation(params: Any, batch: Mapping[str, jax.Array]) -> Sums:
-        total, sums = objective(params, batch)
+        total, sums = objective(params, batch, None)
         return {'total': total, **sums}
 
     return jax.jit(evaluation)

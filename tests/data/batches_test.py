@@ -34,7 +34,7 @@ def test_every_example_is_in_one_row_and_what_is_left_is_padding():
     given = examples()
     rows, too_long = pack(given, 32)
     found = [example for row in rows for example in unpacked(row)]
-    assert sorted(found) == sorted(given) and too_long == 0
+    assert sorted(found, key=repr) == sorted(given, key=repr) and too_long == 0
     assert sum(int((row['positions'] >= 0).sum()) for row in rows) == rows.num_tokens == sum(rows.lengths())
     assert sum(int((row['targets'] >= 0).sum()) for row in rows) == rows.num_targets
     assert all(((row['positions'] < 0) == (row['segments'] < 0)).all() for row in rows)

@@ -72,7 +72,7 @@ def test_flops_are_an_upper_bound_that_long_solutions_reach(world, model, tmp_pa
     reached = 0
     for unit in units:
         flops, is_full = spent[unit.pool, unit.problem.id]
-        bound = most_flops(config, unit, model, 7)
+        bound = most_flops(config, unit, model, 7, {})
         assert flops <= bound, unit
         if is_full and not unit.budget.limits:
             assert flops == bound
@@ -82,7 +82,7 @@ def test_flops_are_an_upper_bound_that_long_solutions_reach(world, model, tmp_pa
 
 def test_totals_add_up(world, model):
     config = read_config(world)
-    total = sum(most_flops(config, unit, model, 7) for unit in units_of(config, load_problems(config.data)))
+    total = sum(most_flops(config, unit, model, 7, {}) for unit in units_of(config, load_problems(config.data)))
     assert f'{total / 1e6:#.3g}'.rstrip('.') + ' MFLOPs for the whole run' in describe(config)
 
 

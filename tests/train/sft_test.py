@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -29,19 +28,9 @@ from jaxreason.train.sft import SftConfig, describe, train
 from jaxreason.train.state import TrainState, make_step
 from tests.evaluate.tiny_world import write_model
 from tests.train import world
+from tests.train.conftest import TINY
 
-ROOT = Path(__file__).resolve().parents[2]
-TINY = ROOT / 'configs/train/sft_nano_tiny.yaml'
 RAW = PromptSpec(template='raw', step_delimiter='\n')
-
-
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory):
-    out = tmp_path_factory.mktemp('runs') / 'sft'
-    said = []
-    train(config_files.load(SftConfig, TINY), out, say=said.append)
-    assert not said
-    return out
 
 
 def test_the_tiny_configuration_learns(trained):
@@ -144,7 +133,7 @@ def batch_of(rows=8, length=24, seed=0):
 def test_the_loss_is_that_of_optax_over_solution_tokens():
     params = world.parameters(world.TINY)
     batch = batch_of()
-    total, sums = jax.jit(next_token_objective(world.TINY, unrolled=False))(params, batch)
+    total, sums = jax.jit(next_token_objective(world.TINY, unrolled=False))(params, batch, None)
     logits = logits_of(world.TINY, params, {name: batch[name] for name in ('tokens', 'positions', 'segments')})
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, np.maximum(batch['targets'], 0))
     is_target = batch['targets'] >= 0
@@ -155,9 +144,9 @@ def test_the_loss_is_that_of_optax_over_solution_tokens():
 @pytest.mark.parametrize('change', [{'unrolled': True}, {'max_logits': 400}], ids=['unrolled', 'in groups'])
 def test_layout_and_groups_change_nothing(change):
     params, batch = world.parameters(world.TINY), batch_of()
-    expected = jax.jit(jax.value_and_grad(next_token_objective(world.TINY, unrolled=False), has_aux=True))(params, batch)
+    expected = jax.jit(jax.value_and_grad(next_token_objective(world.TINY, unrolled=False), has_aux=True))(params, batch, None)
     found = jax.jit(jax.value_and_grad(next_token_objective(world.TINY, **{'unrolled': False, **change}), has_aux=True))(
-        params, batch
+        params, batch, None
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), found, expected)
 

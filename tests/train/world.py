@@ -10,7 +10,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.data.batches import Batches, Example, pack
 from jaxreason.models.transformer import init_parameters
 from jaxreason.train.checkpoints import Checkpoints
-from jaxreason.train.loop import LoopConfig, Parts, fit
+from jaxreason.train.loop import LoopConfig, Parts, Patience, fit
 from jaxreason.train.metrics import Metrics
 from jaxreason.train.optimiser import OptimiserConfig, make_optimiser, rate_schedule
 from jaxreason.train.state import TrainState, make_step
@@ -42,7 +42,7 @@ def examples(count=30, seed=0):
     ]
 
 
-def objective(params, batch):
+def objective(params, batch, key=None):
     """Squared error of a linear guess at the target; NaN where a batch holds the token 23."""
     guess = jnp.take(params['kernel'], batch['tokens']) + params['bias']
     is_target = batch['targets'] >= 0
@@ -75,5 +75,5 @@ def run(folder, report=lambda _: None, rows=None, loop=LOOP, place=dict, say=lam
         start, state = (0, state) if restored is None else (restored.step, restored.state)
         with Metrics(folder, start) as metrics:
             evaluate = lambda params: {'loss': float(jnp.sum(params['kernel']))}  # noqa: E731
-            state = fit(loop, Parts(step, batches, place, evaluate, kept, metrics), state, start, report)
+            state = fit(loop, Parts(step, batches, place, evaluate, kept, metrics), state, start, Patience(None), report)
     return jax.tree.map(np.asarray, state.params)
