@@ -35,7 +35,7 @@ _MEASURES = {
     '  left alone if none wrong': ('first_error', 'cross_fitted', 'error_free'),
     'first-error F1 at 0.5': ('first_error', 'at_half', 'f1'),
 }
-_OF_GROUPS = ('step AUC', 'first-error F1', '  first wrong step found', '  left alone if none wrong')
+_OF_GROUPS = ('step AUC', 'accuracy of steps at 0.5', 'first-error F1')  # the others are in metrics.json
 
 
 def compute(judged: Sequence[JudgedSteps]) -> Metrics:
@@ -102,7 +102,7 @@ def group_rows(metrics: Metrics) -> list[tuple[str, ...]]:
         )
         for group in metrics['groups']
     ]
-    return [('group', 'solutions', 'unscored', *(name.strip() for name in _OF_GROUPS)), *found]
+    return [('group', 'solutions', 'unscored', *_OF_GROUPS), *found]
 
 
 def told(summary: Mapping[str, Any], name: str) -> str:

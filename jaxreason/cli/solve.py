@@ -1,4 +1,4 @@
-"""`jaxreason solve "QUESTION" [key=value ...] [--effort low|medium|high]`, or `--file QUESTIONS`."""
+"""`jaxreason solve "QUESTION" [key=value ...] [--effort low|medium|high] [--dry-run]`, or `--file QUESTIONS`."""
 
 import argparse
 import dataclasses
@@ -30,6 +30,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument('question', nargs='*', help='text of a question')
     parser.add_argument('--file', type=Path, help='file of questions: one a line, or .jsonl with a field "question"')
     parser.add_argument('--effort', choices=EFFORT, help='solutions per question: 4, 16 or 64')
+    parser.add_argument('--dry-run', action='store_true', help='print configuration, shapes, memory and FLOPs; answer nothing')
     parser.add_argument('--json', action='store_true', help='print one JSON object a question')
 
 
@@ -51,6 +52,12 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
             f'--effort {args.effort} is {EFFORT[args.effort]} solutions, strategy asks for {config.strategy.generations}: '
             'leave out one of them.'
         )
+    if args.dry_run:
+        from jaxreason.evaluate.dry_run import describe_questions
+
+        print(config_files.dump(config), end='')
+        print(printable(describe_questions(config, questions), keep='\n'))
+        return 0
     start_jax()
     with device_errors():
         _solve(config, questions, _print_json if args.json else _print)

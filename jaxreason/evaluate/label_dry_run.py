@@ -13,7 +13,7 @@ from jaxreason.core.flops import decode_flops, prompt_flops
 from jaxreason.core.types import Problem
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluate.dry_run import aligned, flops_text, inspect
+from jaxreason.evaluate.inspection import aligned, flops_text, inspect
 from jaxreason.evaluate.label_config import LabelConfig
 
 CHARACTERS_PER_TOKEN = 4  # of a tokenizer that is not there yet

@@ -24,9 +24,9 @@ from jaxreason.data.step_labelled import LabelledSteps, SolutionSpec, load_solut
 from jaxreason.engine.peers import Peers
 from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.verifier_loading import load_verifier, open_verifier
-from jaxreason.evaluate.dry_run import aligned
 from jaxreason.evaluate.environment import describe_machine
 from jaxreason.evaluate.folder import RunFolder
+from jaxreason.evaluate.inspection import aligned
 from jaxreason.evaluate.journals import Journals
 from jaxreason.evaluate.runner import Meter, Progress, agree, open_folder, settle_environment
 

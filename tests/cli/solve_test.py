@@ -1,6 +1,7 @@
 """`jaxreason solve`: questions in, votes and answers out."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from jaxreason.cli.solve import _print
 from jaxreason.core.cost import Cost
 from jaxreason.core.types import Candidate, Finish, Outcome, Question
 
+GOLDEN = Path(__file__).parents[1] / 'engine' / 'golden' / 'math-shepherd'
 MAJORITY = 'strategy={kind: majority, n: 4}'
 
 
@@ -30,6 +32,22 @@ def test_json_is_one_object_a_question_in_order(command, tiny):
         assert one['answer'] == (one['votes'][0][0] if one['votes'] else None)
         assert one['cost']['new_tokens'] == sum(c['cost']['new_tokens'] for c in one['candidates']) > 0
     assert lines(command('solve', '2+2 = ?', '--json', *tiny, MAJORITY)[1]) == found[1:], 'a neighbour changes nothing'
+
+
+def test_a_dry_run_says_what_answering_needs_and_answers_nothing(command, tiny, tmp_path):
+    prm = {'prm': {'source': str(GOLDEN), 'preset': 'math-shepherd', 'max_context': 256}}
+    strategy = 'strategy={kind: best_of_n, n: 4, verifier: prm}'
+    words = ('1+1 = ?', '2+2 = ?', '--dry-run', *tiny, strategy, f'verifiers={json.dumps(prm)}')
+    code, out, err = command('solve', *words)
+    assert (code, err) == (0, '') and 'max_context: 256' in out and 'answer:' not in out
+    for part in (
+        'questions     2, seed 0: 2 units',
+        '4 rows in 2 slots',
+        'verifier prm  30,368 parameters',
+        'for the whole run',
+    ):
+        assert part in out, part
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_seed_decides(command, tiny):
