@@ -27,12 +27,13 @@ MAX_CHARACTERS = 4_000
 _MARKS = {Verdict.CORRECT: '✓', Verdict.WRONG: '✗', Verdict.UNJUDGED: '?'}
 
 
-def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
+def write_report(run_folders: Sequence[Path], out_path: Path, summaries: Sequence[Metrics] | None = None) -> None:
     """Writes the page about some runs, and the figures of each (PNG and CSV) into its own `figures/`.
 
     Args:
         run_folders: finished runs, at least one.
         out_path: the HTML file.
+        summaries: metrics of each run, where they are known already.
 
     Raises:
         RunError: a run cannot be read, or the page cannot be written.
@@ -40,7 +41,7 @@ def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
     if not run_folders:
         raise RunError('report: expected at least one run folder, got none.')
     runs = [read_run(folder) for folder in run_folders]
-    summaries = [metrics_of(run) for run in runs]
+    summaries = [metrics_of(run) for run in runs] if summaries is None else summaries
     title = f'jaxreason: {", ".join(run.name for run in runs)}'
     body = ['<h1>jaxreason report</h1>', *map(_section, runs, summaries)]
     for folder, run, metrics in zip(run_folders, runs, summaries, strict=True):

@@ -26,8 +26,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     for folder in args.runs:
         if not os.path.isfile(folder / 'records.jsonl'):  # unlike Path.is_file, it takes an impossible name for an absent one
             raise RunError(f'{folder}: no records.jsonl there; finish it with jaxreason evaluate ... --out {folder}.')
-        write_metrics(folder)
+    summaries = [write_metrics(folder) for folder in args.runs]
     out = args.out or args.runs[0] / 'report.html'
-    write_report(args.runs, out)
+    write_report(args.runs, out, summaries)
     print(out)
     return 0
