@@ -17,6 +17,7 @@ from jaxreason.analysis.metrics import PHASES
 from jaxreason.analysis.tables import label as label_of
 from jaxreason.core.errors import RunError
 from jaxreason.core.quantities import quantity
+from jaxreason.core.terminal import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +105,7 @@ def reliability_rows(verifier: str, bins: Iterable[Mapping[str, Any]]) -> list[d
     """The bins of a calibration (`core.calibration`), in per cent."""
     return [
         {
-            'verifier': verifier,
+            'verifier': printable(verifier),
             'bin': f'{part["low"]:g}-{part["high"]:g}',
             'count': part['count'],
             'score': round(100 * part['score'], 4),
@@ -118,7 +119,7 @@ def proxy_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Best-of-n on the same samples, in per cent: what the verifier expects of its choice, and what the choice is worth."""
     return [
         {
-            'verifier': name,
+            'verifier': printable(name),
             'n': row['n'],
             **_percent('accuracy', row['naive']),
             'weighted': round(100 * row['weighted']['point'], 4),

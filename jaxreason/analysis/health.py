@@ -52,6 +52,17 @@ class _Pool(NamedTuple):
     samples: tuple[_Sample, ...]
 
 
+class _Asked(NamedTuple):
+    """The samples of one question under one seed, as one verifier scored them."""
+
+    pool: Pool
+    question: int
+    samples: tuple[_Sample, ...]
+    keys: tuple[str | None, ...]  # of the answers
+    steps: tuple[tuple[float, ...], ...]  # scores of each sample; () where it has none
+    scores: Mapping[Aggregation, tuple[float, ...]]  # of each sample; 0 where it has none, as in a search
+
+
 class _Columns(NamedTuple):
     """The scored solutions of one verifier, one a row; questions are numbered without gaps."""
 
@@ -103,22 +114,22 @@ def repetition(tokens: Sequence[int]) -> float:
 
 
 def _health(name: str, shared: Sequence[_Pool], step_delimiter: str, probes: Mapping[str, Any] | None) -> Health:
-    asked = [part for part in shared if any(name in sample.candidate.scores for sample in part.samples)]
-    columns = _columns(name, asked)
+    asked = [_asked(name, part) for part in shared if any(name in sample.candidate.scores for sample in part.samples)]
+    columns = _columns(asked)
     last = columns.scores[Aggregation.LAST]
     reasons = collections.Counter(
         str(sample.candidate.unscored.get(name, 'unknown'))
         for part in asked
-        for sample in part.samples
-        if not _scores(sample, name)
+        for sample, steps in zip(part.samples, part.steps, strict=True)
+        if not steps
     )
     return {
         'num_questions': len(set(columns.question.tolist())),
         'num_solutions': len(last),
         'num_unscored': reasons.total(),
         'unscored': dict(sorted(reasons.items())),
-        'best_of_n': _best_of_n(name, asked, columns.is_chance),
-        'aggregations': _aggregations(name, asked),
+        'best_of_n': _best_of_n(asked, columns.is_chance),
+        'aggregations': _aggregations(asked),
         'within_question_auc': {
             kind.value: counted_interval(within_question(auc, scores, columns.is_correct, columns.question))
             for kind, scores in columns.scores.items()
@@ -131,40 +142,47 @@ def _health(name: str, shared: Sequence[_Pool], step_delimiter: str, probes: Map
             }
             for feature, values in columns.features.items()
         },
-        'steps': _steps(name, asked, step_delimiter) if columns.is_chance else None,
+        'steps': _steps(asked, step_delimiter) if columns.is_chance else None,
         'probes': _probes(name, asked, probes),
     }
 
 
-def _scores(sample: _Sample, name: str) -> tuple[float, ...]:
-    """The scores of its steps; () where it has none."""
-    scores = tuple(sample.candidate.scores.get(name, ()))
-    return scores if all(map(math.isfinite, scores)) else ()
+def _asked(name: str, part: _Pool) -> _Asked:
+    given = [tuple(sample.candidate.scores.get(name, ())) for sample in part.samples]
+    steps = tuple(scores if all(map(math.isfinite, scores)) else () for scores in given)
+    scores = {kind: tuple(join(each) if each else 0.0 for each in steps) for kind, join in AGGREGATE.items()}
+    return _Asked(part.pool, part.question, part.samples, tuple(sample.key for sample in part.samples), steps, scores)
 
 
-def _columns(name: str, asked: Sequence[_Pool]) -> _Columns:
-    rows = [(part.question, sample, scores) for part in asked for sample in part.samples if (scores := _scores(sample, name))]
-    _, question = np.unique(np.array([question for question, _, _ in rows], np.int64), return_inverse=True)
+def _columns(asked: Sequence[_Asked]) -> _Columns:
+    rows = [
+        (part, place, sample)
+        for part in asked
+        for place, (sample, steps) in enumerate(zip(part.samples, part.steps, strict=True))
+        if steps
+    ]
+    _, question = np.unique(np.array([part.question for part, _, _ in rows], np.int64), return_inverse=True)
     return _Columns(
         question=question,
-        is_correct=np.array([sample.is_correct for _, sample, _ in rows], bool),
-        scores={kind: np.array([AGGREGATE[kind](scores) for _, _, scores in rows]) for kind in Aggregation},
+        is_correct=np.array([sample.is_correct for _, _, sample in rows], bool),
+        scores={kind: np.array([part.scores[kind][place] for part, place, _ in rows]) for kind in Aggregation},
         features={
-            'length': np.array([len(sample.candidate.tokens) for _, sample, _ in rows], np.float64),
-            'repetition': np.array([sample.repetition for _, sample, _ in rows], np.float64),
+            'length': np.array([len(sample.candidate.tokens) for _, _, sample in rows], np.float64),
+            'repetition': np.array([sample.repetition for _, _, sample in rows], np.float64),
         },
-        is_chance=all(0 <= score <= 1 for _, _, scores in rows for score in scores),
+        is_chance=all(0 <= score <= 1 for part, place, _ in rows for score in part.steps[place]),
     )
 
 
-def _best_of_n(name: str, asked: Sequence[_Pool], is_chance: bool) -> list[Health]:
+def _best_of_n(asked: Sequence[_Asked], is_chance: bool) -> list[Health]:
     """By proxy and by gold on the same samples, at every n: what the verifier thinks it gains, and what is gained."""
     size = min(len(part.samples) for part in asked)
     rows = []
     for n in sorted({*(2**power for power in range(size.bit_length())), size} - {0}):
-        chosen = _chosen(name, asked, n, Aggregation.LAST, Vote.NAIVE)
+        chosen = _chosen(asked, n, Aggregation.LAST, Vote.NAIVE)
         accepted = {question: [score >= 0.5 for score in scores] for question, scores in chosen.scores.items()}
-        votes = {vote.value: _accuracy(_chosen(name, asked, n, Aggregation.LAST, vote)) for vote in Vote}
+        others = {vote: _chosen(asked, n, Aggregation.LAST, vote) for vote in (Vote.WEIGHTED, Vote.MAJORITY)}
+        votes = {vote.value: _accuracy(found) for vote, found in {Vote.NAIVE: chosen, **others}.items()}
         rows.append(
             {
                 'n': n,
@@ -177,15 +195,15 @@ def _best_of_n(name: str, asked: Sequence[_Pool], is_chance: bool) -> list[Healt
     return rows
 
 
-def _aggregations(name: str, asked: Sequence[_Pool]) -> list[Health]:
+def _aggregations(asked: Sequence[_Asked]) -> list[Health]:
     """Every aggregation with both votes, at some n, beside the majority on the same samples."""
     size = min(len(part.samples) for part in asked)
     rows = []
     for n in sorted({n for n in COMPARED if n < size} | {size} - {0, 1}):
-        majority = _accuracy(_chosen(name, asked, n, Aggregation.LAST, Vote.MAJORITY))
+        majority = _accuracy(_chosen(asked, n, Aggregation.LAST, Vote.MAJORITY))
         for kind in Aggregation:
             for vote in (Vote.NAIVE, Vote.WEIGHTED):
-                ours = _accuracy(_chosen(name, asked, n, kind, vote))
+                ours = _accuracy(_chosen(asked, n, kind, vote))
                 accuracy = interval(bootstrap_mean(ours, NUM_RESAMPLES))
                 gain = interval(paired_difference(ours, majority, NUM_RESAMPLES))
                 rows.append({'n': n, 'aggregation': kind.value, 'vote': vote.value, 'accuracy': accuracy, 'gain': gain})
@@ -199,21 +217,19 @@ class _Chosen(NamedTuple):
     scores: Mapping[int, list[float]]
 
 
-def _chosen(name: str, asked: Sequence[_Pool], n: int, kind: Aggregation, vote: Vote) -> _Chosen:
+def _chosen(asked: Sequence[_Asked], n: int, kind: Aggregation, vote: Vote) -> _Chosen:
     """Chooses from all disjoint blocks of n samples, as `search.select.choose` does."""
     right: dict[int, list[bool]] = collections.defaultdict(list)
     weights: dict[int, list[float]] = collections.defaultdict(list)
     for part in asked:
-        given = [_scores(sample, name) for sample in part.samples]
-        scores = [AGGREGATE[kind](steps) if steps else 0.0 for steps in given]
-        keys = [sample.key for sample in part.samples]
+        keys, scores = part.keys, part.scores[kind]
         for first in range(0, len(keys) - n + 1, n):
             block = slice(first, first + n)
             votes = tally(keys[block], scores[block], vote)
             # Of equal ones the first: answers are in the order of their earliest sample, whose verdict is the answer's.
             best = max(votes, key=votes.__getitem__) if votes else None
             right[part.question].append(best is not None and part.samples[keys.index(best, first)].is_correct)
-            if best is not None and any(given[block]):
+            if best is not None and any(part.steps[block]):
                 weights[part.question].append(votes[best])
     return _Chosen(right, weights)
 
@@ -229,12 +245,12 @@ def _mean_interval(values: Mapping[int, Sequence[float]]) -> Health | None:
     return counted_interval(bootstrap_mean(means, NUM_RESAMPLES)) if means else None
 
 
-def _steps(name: str, asked: Sequence[_Pool], step_delimiter: str) -> Health | None:
+def _steps(asked: Sequence[_Asked], step_delimiter: str) -> Health | None:
     """The scores of the steps against the exact checker; None where a question has none."""
     solutions = []
     for part in asked:
-        for sample in part.samples:
-            scores, steps = _scores(sample, name), split_steps(sample.candidate.text, (step_delimiter,))
+        for sample, scores in zip(part.samples, part.steps, strict=True):
+            steps = split_steps(sample.candidate.text, (step_delimiter,))
             try:
                 checks = check_nano_steps(part.pool.question, steps)
             except DataError:
@@ -246,14 +262,14 @@ def _steps(name: str, asked: Sequence[_Pool], step_delimiter: str) -> Health | N
     return summarise(solutions) if solutions else None
 
 
-def _probes(name: str, asked: Sequence[_Pool], probes: Mapping[str, Any] | None) -> Health | None:
+def _probes(name: str, asked: Sequence[_Asked], probes: Mapping[str, Any] | None) -> Health | None:
     """How answers that say nothing are scored, beside the real ones of the same questions."""
     found = (probes or {}).get('verifiers', {}).get(name)
     if not found:
         return None
     real: dict[str, list[float]] = collections.defaultdict(list)
     for part in asked:
-        real[part.pool.question_id] += [scores[-1] for sample in part.samples if (scores := _scores(sample, name))]
+        real[part.pool.question_id] += [scores[-1] for scores in part.steps if scores]
     rows = {}
     for probe, told in found.items():
         pairs = [(s, real[q]) for q, s in zip(probes['questions'], told['scores'], strict=True) if s is not None and real[q]]

@@ -9,6 +9,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxreason.analysis import health_page, page, step_judgement, tables, training_page
@@ -29,19 +30,20 @@ MAX_CHARACTERS = 4_000
 _MARKS = {Verdict.CORRECT: '✓', Verdict.WRONG: '✗', Verdict.UNJUDGED: '?'}
 
 
-def write_report(run_folders: Sequence[Path], out_path: Path) -> None:
+def write_report(run_folders: Sequence[Path], out_path: Path, summaries: Mapping[Path, Metrics] = MappingProxyType({})) -> None:
     """Writes the page about some runs, and the figures of each (PNG and CSV) into its own `figures/`.
 
     Args:
         run_folders: finished runs, at least one.
         out_path: the HTML file.
+        summaries: metrics of runs of `evaluate`, by folder, as far as they are known already.
 
     Raises:
         RunError: a run cannot be read, or the page cannot be written.
     """
     if not run_folders:
         raise RunError('report: expected at least one run folder, got none.')
-    parts = [_part(folder) for folder in run_folders]
+    parts = [_part(folder, summaries.get(folder)) for folder in run_folders]
     title = f'jaxreason: {", ".join(part.name for part in parts)}'
     body = ['<h1>jaxreason report</h1>', *(part.section for part in parts)]
     for part in parts:
@@ -57,15 +59,15 @@ class _Part(NamedTuple):
     save_figures: Callable[[], object]
 
 
-def _part(folder: Path) -> _Part:
+def _part(folder: Path, metrics: Metrics | None) -> _Part:
     if is_judgement(folder):
         return _judgements(folder)
-    return _training(folder) if training_page.is_training_run(folder) else _search(folder)
+    return _training(folder) if training_page.is_training_run(folder) else _search(folder, metrics)
 
 
-def _search(folder: Path) -> _Part:
+def _search(folder: Path, metrics: Metrics | None) -> _Part:
     run = read_run(folder)
-    metrics = metrics_of(run)
+    metrics = metrics_of(run) if metrics is None else metrics
     save = functools.partial(save_all, metrics, figure_caption(run, metrics), folder / 'figures')
     return _Part(run.name, _section(run, metrics), save)
 

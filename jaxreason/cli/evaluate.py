@@ -69,5 +69,6 @@ def _finish(out: Path, config) -> None:
     from jaxreason.analysis.report import write_report
     from jaxreason.analysis.tables import print_table
 
-    print_table(write_metrics(out), title=f'{out.name}: {config.model.source}')
-    write_report([out], out / 'report.html')
+    metrics = write_metrics(out)
+    print_table(metrics, title=f'{out.name}: {config.model.source}')
+    write_report([out], out / 'report.html', {out: metrics})

@@ -25,6 +25,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     from jaxreason.analysis.run_folder import is_judgement
     from jaxreason.analysis.training_page import is_training_run
 
+    summaries = {}
     for folder in args.runs:
         if is_judgement(folder):
             step_judgement.write_metrics(folder)
@@ -33,8 +34,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
             continue
         if not os.path.isfile(folder / 'records.jsonl'):  # unlike Path.is_file, it takes an impossible name for an absent one
             raise RunError(f'{folder}: no records.jsonl there; finish it with jaxreason evaluate ... --out {folder}.')
-        metrics.write_metrics(folder)
+        summaries[folder] = metrics.write_metrics(folder)
     out = args.out or args.runs[0] / 'report.html'
-    write_report(args.runs, out)
+    write_report(args.runs, out, summaries)
     print(out)
     return 0

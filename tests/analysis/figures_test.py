@@ -18,7 +18,8 @@ def summary(run):
 
 def test_the_csv_holds_what_the_figure_shows(summary, tmp_path):
     paths = figures.save_all(summary, 'caption', tmp_path)
-    assert [path.stem for path in paths] == ['accuracy_against_flops', 'gain_against_n', 'cost_by_phase']
+    names = ['accuracy_against_flops', 'gain_against_n', 'cost_by_phase', 'proxy_against_gold', 'verifier_reliability']
+    assert [path.stem for path in paths] == names
     with (tmp_path / 'accuracy_against_flops.csv').open() as file:
         rows = list(csv.DictReader(file))
     ax = Figure().add_subplot()
@@ -80,3 +81,24 @@ def test_a_strategy_has_one_colour_in_all_figures():
     figures.plot_gain_against_n(axes, frame)
     expected = figures.colours(labels)
     assert [line[0].get_color() for line in axes.containers] == [expected[label] for label in labels[1:]]
+
+
+def test_the_proxy_is_drawn_beside_the_gold_where_it_is_a_chance(summary):
+    frame = figures.proxy_frame(summary)
+    ax = Figure().add_subplot()
+    figures.plot_proxy_against_gold(ax, frame)
+    drawn = [np.asarray(line.get_ydata()).tolist() for line in ax.get_lines()]
+    for column in ('accuracy', 'weighted', 'majority', 'own_score'):
+        assert [row[column] for row in frame] in drawn
+    ax = Figure().add_subplot()
+    figures.plot_proxy_against_gold(ax, [{**row, 'own_score': None} for row in frame])
+    assert len(ax.get_lines()) == len(drawn) - 1
+
+
+def test_reliability_is_drawn_beside_the_diagonal(summary):
+    frame = figures.reliability_frame(summary)
+    ax = Figure().add_subplot()
+    figures.plot_reliability(ax, frame)
+    drawn = [np.asarray(line.get_xydata()).tolist() for line in ax.get_lines()]
+    assert [[0, 0], [100, 100]] in drawn and [[row['score'], row['share']] for row in frame] in drawn
+    assert sum(row['count'] for row in frame) == 40 * 2 * 16

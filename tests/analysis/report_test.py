@@ -13,6 +13,7 @@ from jaxreason.analysis.report import write_report
 from jaxreason.analysis.run_folder import read_run
 from jaxreason.core.errors import RunError
 from jaxreason.core.records import to_line
+from tests.analysis.conftest import write_run
 
 HOSTILE = '</pre><script>alert(1)</script><img src=x onerror=y> \x00\x1b[31m \u202e "&amp;'
 
@@ -57,7 +58,7 @@ def written(run_folder, tmp_path_factory):
 def test_the_page_is_whole_and_asks_nobody(written):
     reader = Reader(written)
     assert 'script' not in reader.tags and 'link' not in reader.tags
-    assert len(reader.addresses) == 6 and all(
+    assert len(reader.addresses) == 10 and all(
         (address or '').startswith('data:image/png;base64,') for address in reader.addresses
     )
     assert "default-src 'none'" in written and 'prefers-color-scheme: dark' in written and 'width=device-width' in written
@@ -104,6 +105,24 @@ def test_hostile_text_stays_text(run, tmp_path):
     assert '\ufffd[31m' in Reader(text).text
 
 
+def test_the_health_of_verifiers_is_a_section(written):
+    text = Reader(written).text
+    for part in ('Verifier health', 'solutions scored', 'expected calibration error', 'single best right, %', 'over majority'):
+        assert part in text
+    assert 'Empty answers' not in text  # nobody asked
+
+
+def test_empty_answers_are_shown_where_they_were_scored(run, tmp_path):
+    records, pools = run
+    write_run(tmp_path / 'run', records, pools)
+    found = {'blank': {'scores': [0.875, None], 'unscored': {'text': 1}}}
+    told = {'questions': [pools[0].question_id, pools[2].question_id], 'verifiers': {'prm': found}}
+    (tmp_path / 'run' / 'verifier_probes.json').write_text(json.dumps(told))
+    write_report([tmp_path / 'run'], tmp_path / 'report.html')
+    text = Reader((tmp_path / 'report.html').read_text(encoding='utf-8')).text
+    assert 'Empty answers' in text and '0.875' in text and '1 text' in text
+
+
 def test_a_long_run_is_shortened_and_says_so(run_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(report, 'MAX_QUESTIONS', 3)
     monkeypatch.setattr(report, 'MAX_CHARACTERS', 10)
@@ -115,7 +134,7 @@ def test_a_long_run_is_shortened_and_says_so(run_folder, tmp_path, monkeypatch):
 
 def test_the_figures_lie_in_their_run_folder(written, run_folder):
     names = {path.name for path in (run_folder / 'figures').iterdir()}
-    stems = ('accuracy_against_flops', 'gain_against_n', 'cost_by_phase')
+    stems = ('accuracy_against_flops', 'gain_against_n', 'cost_by_phase', 'proxy_against_gold', 'verifier_reliability')
     assert names == {f'{stem}.{kind}' for stem in stems for kind in ('png', 'csv')}
 
 
