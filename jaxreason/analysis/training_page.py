@@ -125,7 +125,8 @@ def _held_out(held_out: Mapping[str, Any]) -> str:
     ]
     note = (
         'On questions that nothing was learnt from. A step counts as right where its label is at least one half: with '
-        'Monte-Carlo labels, where at least half of its rollouts ended right. [95 % bootstrap interval over questions] (number of questions).'
+        'Monte-Carlo labels, where at least half of its rollouts ended right. [95 % bootstrap interval over questions] '
+        '(number of questions).'
     )
     table = page.table(('what', 'value'), rows)
     return f'<h3>Held-out questions</h3>{table}<p class="quiet">{page.text(note)}</p>'
