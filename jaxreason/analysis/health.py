@@ -264,8 +264,7 @@ def _steps(asked: Sequence[_Asked], step_delimiter: str) -> Health | None:
 
 def _probes(name: str, asked: Sequence[_Asked], probes: Mapping[str, Any] | None) -> Health | None:
     """How answers that say nothing are scored, beside the real ones of the same questions."""
-    found = (probes or {}).get('verifiers', {}).get(name)
-    if not found:
+    if probes is None or not (found := probes['verifiers'].get(name)):
         return None
     real: dict[str, list[float]] = collections.defaultdict(list)
     for part in asked:
