@@ -9,11 +9,18 @@ from jaxreason.core import config
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.label_config import LabelConfig
 from jaxreason.evaluate.step_judgement import StepJudgementConfig
+from jaxreason.train.reward import OrmConfig, PrmConfig
 from jaxreason.train.sft import SftConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(ROOT.glob('configs/**/*.yaml'))
-KINDS = {'evaluate': EvaluateConfig, 'label': LabelConfig, 'train sft': SftConfig}  # by the verb of the first line
+KINDS = {  # by the verb of the first line
+    'evaluate': EvaluateConfig,
+    'label': LabelConfig,
+    'train sft': SftConfig,
+    'train prm': PrmConfig,
+    'train orm': OrmConfig,
+}
 
 
 def kind_of(path):
