@@ -89,11 +89,13 @@ def verifier_health(
         and `majority`); `aggregations` (accuracy and gain over the majority, by n, aggregation and vote);
         `within_question_auc` (by aggregation, against the verdict); `calibration` (of the last score, None where scores are no
         chances); `correlation` (Spearman with `length` in tokens and `repetition`, `pooled` and `within` questions); `steps`
-        (`summarise` against the exact checker, None where there is none); `probes`.
+        (`summarise` against the exact checker, None where there is none); `probes`; `against` (gain over every other verifier
+        that scored the same questions, at the largest n, by aggregation and vote, paired by question).
     """
     shared = _shared([pool for pool in pools if pool.chosen is None])
     names = sorted({name for part in shared for sample in part.samples for name in sample.candidate.scores})
-    return {name: _health(name, shared, step_delimiter, probes) for name in names}
+    asked = {name: _asked_of(name, shared) for name in names}
+    return {name: {**_health(name, asked[name], step_delimiter, probes), 'against': _against(name, asked)} for name in names}
 
 
 def _shared(pools: Sequence[Pool]) -> list[_Pool]:
@@ -113,8 +115,11 @@ def repetition(tokens: Sequence[int]) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def _health(name: str, shared: Sequence[_Pool], step_delimiter: str, probes: Mapping[str, Any] | None) -> Health:
-    asked = [_asked(name, part) for part in shared if any(name in sample.candidate.scores for sample in part.samples)]
+def _asked_of(name: str, shared: Sequence[_Pool]) -> list[_Asked]:
+    return [_asked(name, part) for part in shared if any(name in sample.candidate.scores for sample in part.samples)]
+
+
+def _health(name: str, asked: Sequence[_Asked], step_delimiter: str, probes: Mapping[str, Any] | None) -> Health:
     columns = _columns(asked)
     last = columns.scores[Aggregation.LAST]
     reasons = collections.Counter(
@@ -207,6 +212,21 @@ def _aggregations(asked: Sequence[_Asked]) -> list[Health]:
                 accuracy = interval(bootstrap_mean(ours, NUM_RESAMPLES))
                 gain = interval(paired_difference(ours, majority, NUM_RESAMPLES))
                 rows.append({'n': n, 'aggregation': kind.value, 'vote': vote.value, 'accuracy': accuracy, 'gain': gain})
+    return rows
+
+
+def _against(name: str, asked: Mapping[str, Sequence[_Asked]]) -> list[Health]:
+    """Best-of-n with this verifier against best-of-n with each other one, on the same samples."""
+    size = min(len(part.samples) for part in asked[name])
+    rows = []
+    for other in asked:
+        if other == name or [part.question for part in asked[other]] != [part.question for part in asked[name]]:
+            continue
+        for kind in (Aggregation.LAST, Aggregation.PROD):
+            for vote in (Vote.NAIVE, Vote.WEIGHTED):
+                ours, theirs = (_accuracy(_chosen(asked[each], size, kind, vote)) for each in (name, other))
+                gain = interval(paired_difference(ours, theirs, NUM_RESAMPLES))
+                rows.append({'verifier': other, 'n': size, 'aggregation': kind.value, 'vote': vote.value, 'gain': gain})
     return rows
 
 

@@ -20,7 +20,14 @@ def section(metrics: Mapping[str, Any]) -> list[str]:
         'questions] (number of questions). AUC and correlation within questions are means over those that have one.'
     )
     parts = ['<h3>Verifier health</h3>', f'<p class="quiet">{page.text(note)}</p>', _facts(verifiers)]
-    return [*parts, *pictures(HEALTH_FIGURES, metrics), _best_of_n(verifiers), _aggregations(verifiers), _probes(verifiers)]
+    return [
+        *parts,
+        *pictures(HEALTH_FIGURES, metrics),
+        _best_of_n(verifiers),
+        _aggregations(verifiers),
+        _against(verifiers),
+        _probes(verifiers),
+    ]
 
 
 def _facts(verifiers: Mapping[str, Any]) -> str:
@@ -80,13 +87,27 @@ def _aggregations(verifiers: Mapping[str, Any]) -> str:
     rows = []
     for name, health in verifiers.items():
         for row in health['aggregations']:
-            vote = 'single best' if row['vote'] == 'naive' else 'weighted vote'
-            told = f'{row["aggregation"]}, {vote}'
-            rows.append((name, told, str(row['n']), tables.percent(row['accuracy']), tables.percent(row['gain'], '+')))
+            rows.append((name, _told(row), str(row['n']), tables.percent(row['accuracy']), tables.percent(row['gain'], '+')))
     if not rows:
         return ''
     heads = ('verifier', 'score of a solution', 'n', 'right, %', 'over majority, points')
     return f'<h4>Aggregations</h4>{page.table(heads, rows, num_words=2)}'
+
+
+def _against(verifiers: Mapping[str, Any]) -> str:
+    rows = [
+        (name, row['verifier'], _told(row), str(row['n']), tables.percent(row['gain'], '+'))
+        for name, health in verifiers.items()
+        for row in health['against']
+    ]
+    if not rows:
+        return ''
+    heads = ('verifier', 'against', 'score of a solution', 'n', 'gain, points')
+    return f'<h4>Against each other</h4>{page.table(heads, rows, num_words=3)}'
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    return f'{row["aggregation"]}, {"single best" if row["vote"] == "naive" else "weighted vote"}'
 
 
 def _probes(verifiers: Mapping[str, Any]) -> str:

@@ -176,3 +176,19 @@ def test_metrics_hold_it_and_repeat_byte_for_byte(run):
         for part in run[1]
     ]
     assert metrics.compute(run[0], bare)['verifiers'] == {}
+
+
+def test_verifiers_are_compared_on_the_same_samples():
+    # One verifier likes the right sample, the other the wrong one, in two of three questions.
+    def both(name, good, bad):
+        first, second = sample(0, (good,), answer='8', verdict='correct'), sample(1, (bad,))
+        add = lambda one, score: dataclasses.replace(one, scores={**one.scores, 'orm': (score,)})  # noqa: E731
+        return pool(name, [add(first, 0.2), add(second, 0.7)])
+
+    found = verifier_health([both('a', 0.9, 0.1), both('b', 0.8, 0.3), both('c', 0.1, 0.6)])
+    told = {(row['verifier'], row['aggregation'], row['vote']): row['gain']['point'] for row in found['prm']['against']}
+    assert told == {
+        ('orm', kind, vote): pytest.approx(2 / 3, abs=1e-6) for kind in ('last', 'prod') for vote in ('naive', 'weighted')
+    }
+    assert [row['gain']['point'] for row in found['orm']['against']] == [pytest.approx(-2 / 3, abs=1e-6)] * 4
+    assert {row['n'] for row in found['orm']['against']} == {2}
