@@ -9,6 +9,7 @@ References:
     Math-Shepherd, 2024 (tokens as labels).
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,9 @@ _PUBLISHED = {
 _OWN = f'{HEAD}.'  # our own: the path in the dict, dotted
 
 
-def init_head(kind: HeadKind, config: ModelConfig, key: jax.Array, hidden: int | None = None) -> dict[str, Any]:
+def init_head(
+    kind: HeadKind, config: ModelConfig, key: jax.Array, hidden: int | None = None, num_tokens: float = 50.0
+) -> dict[str, Any]:
     """Draws a head.
 
     Args:
@@ -42,6 +45,8 @@ def init_head(kind: HeadKind, config: ModelConfig, key: jax.Array, hidden: int |
         config: gives the width of the hidden states.
         key: of `jax.random.key`.
         hidden: width of a hidden layer; None means none, and 128 for `action_value`.
+        num_tokens: of a typical solution, for `action_value`: its penalties add up to 1 at first, so that a long solution does
+            not start with certain ruin, nor a short one with penalties too small to learn from.
 
     Returns:
         Parameters, float32; the last layer starts near zero, so that the first scores are near 1/2.
@@ -52,8 +57,7 @@ def init_head(kind: HeadKind, config: ModelConfig, key: jax.Array, hidden: int |
     if kind == 'action_value':
         width = hidden or HIDDEN
         penalty = {'hidden': _linear(first, 3 * d, width), 'out': _linear(second, width, 1, 0.01)}
-        # softplus(-4) = 0.018 a token: a long right solution starts with a small penalty, not with certain ruin.
-        penalty['out']['bias'] = penalty['out']['bias'] - 2.0
+        penalty['out']['bias'] = penalty['out']['bias'] + math.log(math.expm1(1.0 / num_tokens))
         return {'penalty': penalty, 'value': {'out': _linear(third, d, 1, 0.01)}}
     outputs = 2 if kind == 'two_class' else 1
     if hidden is None:

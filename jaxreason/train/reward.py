@@ -143,6 +143,7 @@ class _Loaded(NamedTuple):
     train: Rows
     held_out: HeldOut | None
     lost: Mapping[str, int]  # solutions that are in neither, by reason
+    num_tokens: float  # of a solution, their mean
 
 
 def _load(config: RewardConfig, policy: Beginning, say: Callable[[str], None]) -> _Loaded:
@@ -159,7 +160,8 @@ def _load(config: RewardConfig, policy: Beginning, say: Callable[[str], None]) -
             lost[reason.value] += count
         if solutions:
             parts.append(HeldOut(examples, pack(examples, config.loop.length)[0]))
-    return _Loaded(parts[0].rows, parts[1] if len(parts) > 1 else None, dict(lost))
+    lengths = [example.num_inputs - example.laid.start for example in parts[0].examples]
+    return _Loaded(parts[0].rows, parts[1] if len(parts) > 1 else None, dict(lost), sum(lengths) / len(lengths))
 
 
 def _prepare(config: RewardConfig, out: Path, say: Callable[[str], None]) -> Task:
@@ -187,7 +189,7 @@ def _prepare(config: RewardConfig, out: Path, say: Callable[[str], None]) -> Tas
 
     return Task(
         policy=policy,
-        parameters=lambda mesh: _parameters(config, policy, mesh),
+        parameters=lambda mesh: _parameters(config, policy, mesh, loaded.num_tokens),
         objective=step_score_objective(odds, 0.0 if is_frozen else config.dropout),
         rows=loaded.train,
         held_out=None if loaded.held_out is None else loaded.held_out.rows,
@@ -197,13 +199,13 @@ def _prepare(config: RewardConfig, out: Path, say: Callable[[str], None]) -> Tas
     )
 
 
-def _parameters(config: RewardConfig, policy: Beginning, mesh: Any) -> dict[str, Any]:
+def _parameters(config: RewardConfig, policy: Beginning, mesh: Any, num_tokens: float) -> dict[str, Any]:
     """Those of the decoder, and of a new head."""
     params = policy.parameters(config.seed, mesh)
     if config.verifier.head == 'label':
         return params
     key = fold(jax.random.key(config.seed, impl='threefry2x32'), 'head')
-    head = init_head(config.verifier.head, policy.config, key, config.hidden)
+    head = init_head(config.verifier.head, policy.config, key, config.hidden, num_tokens)
     where = jax.local_devices()[0] if mesh is None else NamedSharding(mesh, PartitionSpec())
     return {**params, HEAD: jax.device_put(head, where)}
 

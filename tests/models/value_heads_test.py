@@ -61,7 +61,7 @@ def test_token_as_label_reads_two_rows_and_no_more(tied, cap):
 
 def test_an_action_value_is_the_state_value_and_the_penalties_so_far():
     head = jax.tree.map(lambda x: 3 * x + 0.05, init_head('action_value', CONFIG, jax.random.key(0)))
-    assert head['penalty']['hidden']['kernel'].shape == (32, 128)
+    assert head['penalty']['hidden']['kernel'].shape == (48, 128)
     tokens = jnp.array([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
     table = jax.random.normal(jax.random.key(2), (20, 16)).astype(jnp.bfloat16)
     words = embedded({'embedding': table}, tokens)
@@ -72,7 +72,9 @@ def test_an_action_value_is_the_state_value_and_the_penalties_so_far():
         penalty = 0.0
         for t in range(5):
             if t > 0 and is_counted[b, t]:
-                state_and_action = np.concatenate([HIDDEN[b, t - 1], words[b, t]]).astype(np.float64)
+                state_and_action = np.concatenate([HIDDEN[b, t - 1], words[b, t], HIDDEN[b, t - 1] * words[b, t]]).astype(
+                    np.float64
+                )
                 layer = np.maximum(affine(head['penalty']['hidden'], state_and_action), 0)
                 penalty -= np.log1p(np.exp(affine(head['penalty']['out'], layer)[0]))
             value = affine(head['value']['out'], np.asarray(HIDDEN[b, t], np.float64))[0]
@@ -88,6 +90,9 @@ def test_a_new_head_starts_near_one_half():
         every = jnp.ones(HIDDEN.shape[:2], bool)
         odds = action_log_odds(head, HIDDEN, words, every) if kind == 'action_value' else log_odds(kind, CONFIG, head, HIDDEN)
         assert 0 < float(jnp.max(jnp.abs(odds))) < 0.3
+    long, short = (init_head('action_value', CONFIG, jax.random.key(0), num_tokens=count) for count in (400.0, 4.0))
+    for head, count in ((long, 400), (short, 4)):
+        assert -float(penalties(head, HIDDEN, words).mean()) * count == pytest.approx(1.0, abs=0.05)
     with pytest.raises(ValueError, match='use label_head'):
         init_head('label', CONFIG, jax.random.key(0))
 
