@@ -180,6 +180,8 @@ def _open(path: Path) -> Weights:
             from jaxreason.models.checkpoint import open_checkpoint
 
             return open_checkpoint(path)
+        if (path / 'config.yaml').is_file() and not (path / 'config.json').exists():
+            raise WeightsError(f'{path}: the folder of a run that has no checkpoint (yet); let its training go on.')
         return _open_folder(path)
     if path.suffix.lower() in _PICKLES:
         raise WeightsError(f'{path}: pickled weights may run code and are refused; convert them to safetensors.')
@@ -333,8 +335,9 @@ def _token_id(path: Path, name: str, found: object, config: ModelConfig) -> int 
 
 
 def _read_object(path: Path) -> dict:
+    text = _read_text(path)
     try:
-        value = json.loads(_read_text(path))
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         problem = ' '.join(str(error).split())[:120]
         raise WeightsError(f'{path}: expected JSON ({problem}); fetch the folder again.') from error

@@ -341,3 +341,15 @@ def test_what_cannot_be_written_is_an_error(tmp_path):
     with pytest.raises(WeightsError, match='cannot be written'):
         write_folder(tmp_path / 'file' / 'c', CONFIG, parameters())
     assert [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+def test_a_run_without_a_checkpoint_says_so(tmp_path):
+    (tmp_path / 'config.yaml').write_text('seed: 0\n')
+    with pytest.raises(WeightsError, match=r'a run that has no checkpoint \(yet\)'):
+        open_weights(tmp_path)
+
+
+def test_a_missing_configuration_is_named_once(tmp_path):
+    with pytest.raises(WeightsError) as raised:
+        open_weights(tmp_path)
+    assert str(raised.value).count('config.json') == 1 and str(raised.value).count('fetch the folder') == 1
