@@ -1,5 +1,6 @@
 """From the `kind` of a configuration to the strategy class: the only place where a string chooses one."""
 
+from jaxreason.search.beam_search import BeamSearch
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.greedy import Greedy
 from jaxreason.search.majority import Majority
@@ -9,4 +10,5 @@ STRATEGIES: dict[str, type[Strategy]] = {
     'greedy': Greedy,
     'majority': Majority,
     'best_of_n': BestOfN,
+    'beam_search': BeamSearch,
 }
