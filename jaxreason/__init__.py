@@ -12,6 +12,7 @@ _HOME = {
     'load_verifier': 'jaxreason.engine.verifier_loading',
     'MeanLogprob': 'jaxreason.engine.verifier',
     'SelfCertainty': 'jaxreason.engine.verifier',
+    'BeamSearch': 'jaxreason.search.beam_search',
     'BestOfN': 'jaxreason.search.best_of_n',
     'Greedy': 'jaxreason.search.greedy',
     'Majority': 'jaxreason.search.majority',
