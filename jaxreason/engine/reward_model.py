@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -30,10 +31,12 @@ from jaxreason.engine.scoring_memory import ScoringMemory, scoring_memory
 from jaxreason.models.cache import Cache
 from jaxreason.models.transformer import for_decoding, forward
 from jaxreason.models.value_heads import (
-    action_log_odds,
+    Earlier,
     embedded,
     head_parameters,
     log_odds,
+    state_value,
+    taken_so_far,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +53,14 @@ class _Entry(NamedTuple):
     ids: np.ndarray  # int32
     scores: Mapping[int, float]  # by index of the token where they are read
     parked: Any  # keys, values and length as of `Cache.read_rows`; None where memory was short
+    tail: '_Tail | None' = None  # of an action value
+
+
+class _Tail(NamedTuple):
+    """What the penalty of a further token needs: the state after the last one, and the penalties so far."""
+
+    hidden: np.ndarray  # [d], float32
+    taken: float
 
 
 class _Plan(NamedTuple):
@@ -61,6 +72,7 @@ class _Plan(NamedTuple):
     parked: Any  # their keys and values; None to feed them again
     held: Mapping[int, float]  # scores among them
     keeps: bool
+    tail: _Tail | None = None  # of an action value, at the last of them
 
     @property
     def fed_from(self) -> int:
@@ -111,13 +123,13 @@ class RewardModel:
             costs[index] = self._cost(plans[-1])
         kept: dict[int, _Entry] = {}
         for batch in self._batches(plans):
-            for plan, found, parked in self._run(batch):
+            for plan, found, parked, tail in self._run(batch):
                 if any(math.isnan(found[read]) for read in plan.laid.reads):
                     unscored[plan.number] = Unscored.NAN
                     continue
                 scores[plan.number] = tuple(found[read] for read in plan.laid.reads)
                 if plan.keeps:
-                    kept[rows[plan.number].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, parked)
+                    kept[rows[plan.number].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, parked, tail)
         for row in rows:
             entries.pop(row.handle, None)  # what is set again comes last: the longest unused goes first
         return Scored(scores, costs, self._within_memory(entries | kept), unscored)
@@ -176,20 +188,21 @@ class RewardModel:
         return self.typesetter.lay(question, steps)
 
     def _plan(self, index: int, row: Row, laid: Laid, entries: Mapping[int, _Entry]) -> _Plan:
-        # The penalties of an action value add up from the first token on: it is computed whole.
-        can_carry = self.spec.head != 'action_value'
         ids = np.asarray(laid.ids, np.int32)
         best, reused = None, 0
-        for handle in (row.handle, *reversed(row.lineage)) if can_carry else ():
+        for handle in (row.handle, *reversed(row.lineage)):
             entry = entries.get(handle)
             length = 0 if entry is None else _common(entry.ids, ids)
+            # The penalties of an action value are known up to the last token of an entry, and nowhere before.
+            if entry is not None and entry.tail is not None and length < len(entry.ids):
+                continue
             if entry is not None and length > reused and all(read in entry.scores for read in laid.reads if read < length):
                 best, reused = entry, length
-        keeps = can_carry and row.finish is Finish.OPEN
+        keeps = row.finish is Finish.OPEN
         if best is None:
             return _Plan(index, laid, 0, None, {}, keeps)
         held = {read: best.scores[read] for read in laid.reads if read < reused}
-        return _Plan(index, laid, reused, best.parked, held, keeps)
+        return _Plan(index, laid, reused, best.parked, held, keeps, best.tail)
 
     def _cost(self, plan: _Plan) -> Cost:
         new = len(plan.laid.ids) - plan.reused
@@ -214,11 +227,11 @@ class RewardModel:
         new = len(plan.laid.ids) - plan.fed_from
         return (bucket(new) if new else 0), bucket(len(plan.laid.ids))
 
-    def _run(self, batch: Sequence[_Plan]) -> list[tuple[_Plan, dict[int, float], Any]]:
-        """Scores by token index, and keys and values of the rows that keep them."""
+    def _run(self, batch: Sequence[_Plan]) -> list[tuple[_Plan, dict[int, float], Any, _Tail | None]]:
+        """Scores by token index, and of the rows that keep them keys and values and, of an action value, the tail."""
         fed, room = self._shape(batch[0])
         if not fed:  # the same text again
-            return [(plan, dict(plan.held), plan.parked) for plan in batch]
+            return [(plan, dict(plan.held), plan.parked, plan.tail) for plan in batch]
         tokens_bt = np.zeros((self.spec.num_rows, fed), np.int32)
         positions_bt = np.full_like(tokens_bt, -1)
         start_b = np.zeros(self.spec.num_rows, np.int32)
@@ -230,11 +243,12 @@ class RewardModel:
         keeps = any(plan.keeps for plan in batch)
         with use_mesh(self.mesh):
             cache = self._cache(batch, room)
-            inputs = self._placed((tokens_bt, positions_bt, start_b))
-            odds_bt, cache = _score_batch(
+            inputs = self._placed((tokens_bt, positions_bt, start_b, self._earlier(batch)))
+            odds_bt, cache, tails = _score_batch(
                 self.config, self._run_params, self.head, cache, *inputs, kind=self.spec.head, room=room, keeps=keeps
             )
             odds_bt = to_host(odds_bt, self.mesh).astype(np.float64)
+            tails = jax.tree.map(lambda x: to_host(x, self.mesh), tails)
             parked = [
                 _read_rows(cache, np.array([place], np.int32)) if plan.keeps else None for place, plan in enumerate(batch)
             ]
@@ -242,7 +256,23 @@ class RewardModel:
         for place, plan in enumerate(batch):
             reads = [read for read in plan.laid.reads if read not in plan.held]
             scores = {read: sigmoid(odds_bt[place, read - plan.fed_from]) for read in reads}
-            found.append((plan, {**plan.held, **scores}, parked[place]))
+            tail = None if tails is None else _Tail(tails[0][place], float(tails[1][place]))
+            found.append((plan, {**plan.held, **scores}, parked[place], tail))
+        return found
+
+    def _earlier(self, batch: Sequence[_Plan]) -> Earlier | None:
+        """What came before the tokens that are fed; None for the kinds of head that need none of it."""
+        if self.spec.head != 'action_value':
+            return None
+        found = Earlier(
+            np.zeros((self.spec.num_rows, self.config.width), np.float32),
+            np.zeros(self.spec.num_rows, np.float32),
+            np.zeros(self.spec.num_rows, bool),
+        )
+        for place, plan in enumerate(batch):
+            if plan.fed_from:
+                assert plan.tail is not None, 'kept with the keys'
+                found.hidden_bd[place], found.taken_b[place], found.is_there_b[place] = *plan.tail, True
         return found
 
     def _cache(self, batch: Sequence[_Plan], room: int) -> Cache | None:
@@ -293,20 +323,24 @@ def _score_batch(
     tokens_bt: jax.Array,
     positions_bt: jax.Array,
     start_b: jax.Array,
+    earlier: Earlier | None,
     *,
     kind: HeadKind,
     room: int,
     keeps: bool,
-) -> tuple[jax.Array, Cache | None]:
-    """Log-odds at every token that is fed, and the cache that results where somebody keeps it."""
+) -> tuple[jax.Array, Cache | None, tuple[jax.Array, jax.Array] | None]:
+    """Log-odds at every token that is fed; the cache that results where somebody keeps it; tails of an action value."""
     if cache is None:
         cache = Cache.empty(config, tokens_bt.shape[0], 1, 0, room)
     hidden_btd, cache = forward(config, params, tokens_bt, positions_bt, cache)
-    if kind == 'action_value':
-        odds_bt = action_log_odds(head, hidden_btd, embedded(params, tokens_bt), positions_bt >= start_b[:, None])
-    else:
-        odds_bt = log_odds(kind, config, head, hidden_btd)
-    return odds_bt, cache if keeps else None
+    cache = cache if keeps else None
+    if kind != 'action_value':
+        return log_odds(kind, config, head, hidden_btd), cache, None
+    is_counted_bt = positions_bt >= start_b[:, None]
+    taken_bt = taken_so_far(head, hidden_btd, embedded(params, tokens_bt), is_counted_bt, earlier=earlier)
+    last_b = jnp.maximum(jnp.sum(positions_bt >= 0, axis=1, dtype=jnp.int32) - 1, 0)
+    last_bd = jnp.take_along_axis(hidden_btd, last_b[:, None, None], axis=1)[:, 0]
+    return state_value(head, hidden_btd) + taken_bt, cache, (last_bd.astype(jnp.float32), taken_bt[:, -1])
 
 
 _write_rows = jax.jit(Cache.write_rows, donate_argnums=0)

@@ -11,7 +11,7 @@ References:
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -126,32 +126,59 @@ def state_value(head: Head, hidden_btd: jax.Array) -> jax.Array:
     return _layers(head['value'], hidden_btd)[..., 0]
 
 
-def action_log_odds(
+class Earlier(NamedTuple):
+    """What an action value needs of the tokens before those at hand.
+
+    Attributes:
+        hidden_bd: the state after the last of them; any number where there is none.
+        taken_b: the sum of their penalties, float32.
+        is_there_b: whether there are any.
+    """
+
+    hidden_bd: Any
+    taken_b: Any
+    is_there_b: Any
+
+
+def taken_so_far(
     head: Head,
     hidden_btd: jax.Array,
     embedded_btd: jax.Array,
     is_counted_bt: jax.Array,
     begins_bt: jax.Array | None = None,
+    earlier: Earlier | None = None,
 ) -> jax.Array:
-    """Log-odds of kind `action_value` at every position, float32 [b, t]: value of the state plus the penalties so far.
+    """The sum of the penalties up to every position, float32 [b, t]; not positive.
 
     Args:
-        head: parameters.
-        hidden_btd: as `forward` returns them, from the first token on.
+        head: parameters, of kind `action_value`.
+        hidden_btd: as `forward` returns them.
         embedded_btd: embeddings of the same tokens.
-        is_counted_bt: tokens whose penalty counts: those of the solution. The first token has no state before it, and counts
-            for nothing.
+        is_counted_bt: tokens whose penalty counts: those of the solution. The first token of all has no state before it, and
+            counts for nothing.
         begins_bt: where a row holds several sequences, the place in the row where that of each token begins, int32; None where
             it holds one.
+        earlier: what came before the first token of each row; None where nothing did.
     """
-    before_btd = jnp.pad(hidden_btd[:, :-1], ((0, 0), (1, 0), (0, 0)))
+    first_b1d = jnp.zeros_like(hidden_btd[:, :1]) if earlier is None else earlier.hidden_bd[:, None].astype(hidden_btd.dtype)
+    before_btd = jnp.concatenate([first_b1d, hidden_btd[:, :-1]], axis=1)
     places_1t = jnp.arange(hidden_btd.shape[1], dtype=jnp.int32)[None, :]
-    is_counted_bt = is_counted_bt & (places_1t > (0 if begins_bt is None else begins_bt))
-    taken_bt = jnp.where(is_counted_bt, penalties(head, before_btd, embedded_btd), 0.0)
-    taken_so_far_bt = jnp.cumsum(taken_bt, axis=1)
+    has_before_bt = places_1t > (0 if begins_bt is None else begins_bt)
+    if earlier is not None:
+        has_before_bt = has_before_bt | earlier.is_there_b[:, None]
+    taken_bt = jnp.where(is_counted_bt & has_before_bt, penalties(head, before_btd, embedded_btd), 0.0)
+    sums_bt = jnp.cumsum(taken_bt, axis=1)
     if begins_bt is not None:  # the first token of a sequence counts for nothing: what is there are the sequences before
-        taken_so_far_bt -= jnp.take_along_axis(taken_so_far_bt, begins_bt, axis=1)
-    return state_value(head, hidden_btd) + taken_so_far_bt
+        sums_bt -= jnp.take_along_axis(sums_bt, begins_bt, axis=1)
+    return sums_bt if earlier is None else sums_bt + earlier.taken_b[:, None]
+
+
+def action_log_odds(head: Head, hidden_btd: jax.Array, *others: Any, **options: Any) -> jax.Array:
+    """Log-odds of kind `action_value` at every position, float32 [b, t]: value of the state plus the penalties so far.
+
+    Arguments as of `taken_so_far`.
+    """
+    return state_value(head, hidden_btd) + taken_so_far(head, hidden_btd, *others, **options)
 
 
 def head_parameters(head: Head) -> int:

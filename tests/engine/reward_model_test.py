@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxreason.core.budget import Budget
-from jaxreason.core.cost import FREE, total
+from jaxreason.core.cost import FREE, Cost, total
 from jaxreason.core.errors import ConfigError, TokenizerError, WeightsError
 from jaxreason.core.types import Finish, Question, Row
 from jaxreason.core.verifier_spec import Unscored, VerifierSpec
@@ -233,8 +233,9 @@ def test_a_verifier_whose_parts_do_not_fit_is_refused(tmp_path):
         load_verifier(other)
 
 
-def test_an_action_value_head_is_read_from_a_folder_and_scored_whole(tmp_path):
-    folder = copy_of('skywork-o1-open-prm', tmp_path / 'own')
+@pytest.fixture(scope='module')
+def action_value(tmp_path_factory):
+    folder = copy_of('skywork-o1-open-prm', tmp_path_factory.mktemp('verifiers') / 'own')
     tensors = {n: x for n, x in load_file(folder / 'model.safetensors').items() if not n.startswith('v_head')}
     verifier_config = load_verifier(GOLDEN / 'skywork-o1-open-prm').config
     head = jax.tree.map(lambda x: 2 * x + 0.02, init_head('action_value', verifier_config, jax.random.key(0)))
@@ -242,16 +243,42 @@ def test_an_action_value_head_is_read_from_a_folder_and_scored_whole(tmp_path):
     (folder / 'verifier.yaml').write_text(
         'head: action_value\nlayout: {form: plain, question: "{question}\\n", marker: "\\n", line_breaks: markers}\n'
     )
-    verifier = load_verifier(folder)
-    scores, (cost,), carry, _ = verifier.score([row()], None)
+    return load_verifier(folder), head
+
+
+def test_an_action_value_head_is_read_from_a_folder(action_value):
+    verifier, head = action_value
+    scores, (cost,), *_ = verifier.score([row()], None)
     laid = verifier.typesetter.lay(QUESTION, STEPS)
     ids = jnp.array([laid.ids])
     hidden, _ = forward(verifier.config, verifier.params, ids, jnp.arange(ids.shape[1])[None])
     is_counted = jnp.arange(ids.shape[1])[None] >= laid.start
     odds = action_log_odds(head, hidden, verifier.params['embedding'][ids], is_counted)[0, np.array(laid.reads)]
     assert scores[0] == pytest.approx(np.asarray(jax.nn.sigmoid(odds)), abs=1e-5)
-    assert not carry and cost.flops == verifier.price(row(), 0)
+    assert cost.flops == verifier.price(row(), 0)
     assert verifier.score([row(STEPS[:1])], None).scores[0] == pytest.approx(scores[0][:1], abs=1e-5)
+
+
+@pytest.mark.parametrize('carry_bytes', [1 << 30, 0])
+def test_an_action_value_goes_on_from_its_penalties(action_value, carry_bytes):
+    """A solution that grows step by step, and a fork of it, get what they get whole, and pay for each token once."""
+    verifier = changed(action_value[0], carry_bytes=carry_bytes)
+    expected, (whole,), *_ = verifier.score([row()], None)
+    carry, paid = None, Cost()
+    for count in range(1, len(STEPS) + 1):
+        found, (cost,), carry, _ = verifier.score([row(STEPS[:count])], carry)
+        paid += cost
+        assert found[0] == pytest.approx(expected[0][:count], abs=1e-5)
+    assert paid == whole
+    again, (cost,), carry, _ = verifier.score([row()], carry)
+    assert again[0] == found[0] and cost == FREE
+    fork = row((*STEPS, 'More.\n'), handle=8, lineage=(0,))
+    forked, (cost,), *_ = verifier.score([fork], carry)
+    alone, (full,), *_ = verifier.score([fork], None)
+    assert forked[0] == pytest.approx(alone[0], abs=1e-5) and cost.flops == full.flops - whole.flops
+    # Text that changed in the middle is scored from its first token: sums are known at the end only.
+    other = row(('Another.\n', *STEPS[1:]))
+    assert verifier.score([other], carry).costs == verifier.score([other], None).costs
 
 
 def test_a_strategy_asks_it(make_sampler):
