@@ -55,6 +55,18 @@ class _Entry(NamedTuple):
     parked: Any  # keys, values and length as of `Cache.read_rows`; None where memory was short
     tail: '_Tail | None' = None  # of an action value
 
+    @property
+    def size(self) -> int:
+        """Bytes that are parked."""
+        return 0 if self.parked is None else sum(x.nbytes for x in jax.tree.leaves(self.parked))
+
+
+class _Carry(NamedTuple):
+    """What rounds leave behind, the longest unused first, and the bytes of it."""
+
+    entries: dict[int, _Entry]
+    size: int
+
 
 class _Tail(NamedTuple):
     """What the penalty of a further token needs: the state after the last one, and the penalties so far."""
@@ -109,7 +121,8 @@ class RewardModel:
 
     def score(self, rows: Sequence[Row], carry: Any) -> Scored:
         """Scores every step; see `Verifier.score`."""
-        entries: dict[int, _Entry] = dict(carry or {})
+        carry = carry or _Carry({}, 0)
+        entries: dict[int, _Entry] = carry.entries
         scores: list[tuple[float, ...]] = [()] * len(rows)
         costs: list[Cost] = [FREE] * len(rows)
         unscored: dict[int, Unscored] = {}
@@ -130,9 +143,7 @@ class RewardModel:
                 scores[plan.number] = tuple(found[read] for read in plan.laid.reads)
                 if plan.keeps:
                     kept[rows[plan.number].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, parked, tail)
-        for row in rows:
-            entries.pop(row.handle, None)  # what is set again comes last: the longest unused goes first
-        return Scored(scores, costs, self._within_memory(entries | kept), unscored)
+        return Scored(scores, costs, self._remembered(carry, [row.handle for row in rows], kept), unscored)
 
     def price(self, row: Row, num_tokens: int) -> int:
         """FLOPs of scoring a row from its first token on: no less than `score` will charge for the row as it is.
@@ -292,15 +303,24 @@ class RewardModel:
             return arrays
         return jax.device_put(arrays, NamedSharding(self.mesh, PartitionSpec('data')))
 
-    def _within_memory(self, entries: dict[int, _Entry]) -> dict[int, _Entry]:
-        """The entries, without keys and values of the oldest that are too many."""
-        left = self.spec.carry_bytes
-        kept = {}
-        for handle, entry in itertools.islice(reversed(entries.items()), MOST_ENTRIES):
-            size = sum(x.nbytes for x in jax.tree.leaves(entry.parked))
-            left -= size
-            kept[handle] = entry if left >= 0 else entry._replace(parked=None)
-        return dict(reversed(kept.items()))
+    def _remembered(self, carry: _Carry, scored: Sequence[int], kept: Mapping[int, _Entry]) -> _Carry:
+        """The entries with those of this round, without keys and values of the longest unused that are too many."""
+        entries, size = dict(carry.entries), carry.size
+        for handle in scored:
+            if (gone := entries.pop(handle, None)) is not None:
+                size -= gone.size
+        entries |= kept
+        size += sum(entry.size for entry in kept.values())
+        for handle in list(itertools.islice(entries, max(0, len(entries) - MOST_ENTRIES))):
+            size -= entries.pop(handle).size
+        if size > self.spec.carry_bytes:
+            for handle, entry in entries.items():
+                if entry.parked is not None:
+                    size -= entry.size
+                    entries[handle] = entry._replace(parked=None)
+                    if size <= self.spec.carry_bytes:
+                        break
+        return _Carry(entries, size)
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> int:

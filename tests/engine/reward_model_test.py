@@ -114,7 +114,7 @@ def test_neither_memory_nor_neighbours_change_scores_or_costs(qwen):
     assert [one.scores[0] for one in alone] == second.scores
     assert [one.costs[0] for one in alone] == second.costs
     ended = qwen.score([row(finish=Finish.STOP)], None)
-    assert not ended.carry  # what cannot grow is not kept
+    assert not ended.carry.entries  # what cannot grow is not kept
 
 
 def test_a_call_larger_than_a_batch(qwen):
@@ -133,7 +133,7 @@ BAD = {
 @pytest.mark.parametrize('reason', BAD)
 def test_bad_input_is_counted_and_disturbs_nobody(qwen, reason):
     scores, costs, carry, unscored = qwen.score([row(), BAD[reason], row(handle=2)], None)
-    assert scores[1] == () and costs[1] == FREE and 7 not in carry
+    assert scores[1] == () and costs[1] == FREE and 7 not in carry.entries
     assert scores[0] == scores[2] == qwen.score([row()], None).scores[0]
     assert unscored == {1: reason}
 
@@ -143,7 +143,7 @@ def test_numbers_that_are_none_fail_one_row(qwen):
     table = qwen.params['embedding'].at[bad].set(jnp.nan)
     verifier = dataclasses.replace(qwen, params={**qwen.params, 'embedding': table})
     scores, costs, carry, unscored = verifier.score([row(), row(('#.\n\n', 'b'), 7), row(handle=2)], None)
-    assert scores[1] == () and costs[1].verify > 0 and 7 not in carry
+    assert scores[1] == () and costs[1].verify > 0 and 7 not in carry.entries
     assert scores[0] == scores[2] == qwen.score([row()], None).scores[0]
     assert unscored == {1: Unscored.NAN}
 
