@@ -40,7 +40,7 @@ def test_it_is_what_the_compiler_allots(is_packed, length):
     run = {name: part for name, part in for_decoding(CONFIG, params).items() if name != 'packed_head'} if is_packed else params
     tokens = jax.ShapeDtypeStruct((ROWS, length), np.int32)
     starts = jax.ShapeDtypeStruct((ROWS,), np.int32)
-    lowered = _score_batch.lower(CONFIG, run, head, None, tokens, tokens, starts, kind='value', room=length, keeps=False)
+    lowered = _score_batch.lower(CONFIG, run, head, None, tokens, tokens, starts, None, kind='value', room=length, keeps=False)
     allotted = lowered.compile().memory_analysis()
     said = scoring_memory(CONFIG, head_parameters(head), ROWS, length, None, is_cpu=is_packed)
     assert 0.9 < (said.cache + said.activations) / allotted.temp_size_in_bytes < 1.3
