@@ -110,14 +110,20 @@ class Cache:
             length=self.length.at[rows_pr.reshape(-1)].set(0),
         )
 
-    def take(self, rows_b: jax.Array) -> 'Cache':
-        """Rows in a new order, within their slots; a row may appear more than once (that is how a beam forks)."""
-        return dataclasses.replace(
-            self,
-            k=tuple(x[rows_b] for x in self.k),
-            v=tuple(x[rows_b] for x in self.v),
-            length=self.length[rows_b],
-        )
+    def copy_rows(self, source: 'Cache | None', from_p: jax.Array, to_p: jax.Array, count: jax.Array) -> 'Cache':
+        """Copies suffixes, bit for bit, from any rows to any rows of slots with the same prompt: that is how a beam forks.
+
+        Lengths stay as they are: whoever copies knows how much of a suffix the copy is to have.
+
+        Args:
+            source: a cache with the same room for rows; None for this one, of which no row may be written before it is read.
+            from_p: rows of the source.
+            to_p: where to, each row once.
+            count: [] int32, how many of them are meant; the rest means nothing.
+        """
+        buffers, others = (self.k, self.v), None if source is None else (source.k, source.v)
+        k, v = jax.lax.platform_dependent(buffers, others, from_p, to_p, count, cpu=_copy_in_turn, default=_copy_at_once)
+        return dataclasses.replace(self, k=k, v=v)
 
     def read_rows(self, rows_p: jax.Array) -> tuple[Layers, Layers, jax.Array]:
         """The suffixes of some rows, to park them: keys and values per layer, and lengths [p]."""
@@ -138,6 +144,22 @@ class Cache:
             v=tuple(_put(rows, rows_p, parked) for rows, parked in zip(self.v, v, strict=True)),
             length=self.length.at[rows_p].set(length_p),
         )
+
+
+def _copy_in_turn(buffers, others, from_p: jax.Array, to_p: jax.Array, count: jax.Array):
+    # Row after row: a CPU then touches these rows only, whatever their number, and in bfloat16 converts nothing (see `_put`).
+    def one(index: jax.Array, buffers):
+        rows = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, from_p[index], 1), buffers if others is None else others)
+        rows = jax.lax.optimization_barrier(rows)  # else the compiler joins reading and writing, and copies whole buffers
+        return jax.tree.map(lambda x, row: jax.lax.dynamic_update_slice_in_dim(x, row, to_p[index], 0), buffers, rows)
+
+    return jax.lax.fori_loop(0, count, one, buffers)
+
+
+def _copy_at_once(buffers, others, from_p: jax.Array, to_p: jax.Array, count: jax.Array):
+    to_p = jnp.where(jnp.arange(to_p.shape[0]) < count, to_p, buffers[0][0].shape[0])  # beyond the last row: dropped
+    rows = jax.tree.map(lambda x: x[from_p], buffers if others is None else others)
+    return jax.tree.map(lambda x, row: x.at[to_p].set(row, mode='drop'), buffers, rows)
 
 
 def _put(buffer: jax.Array, places_p: jax.Array, rows: jax.Array) -> jax.Array:
