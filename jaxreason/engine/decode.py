@@ -4,8 +4,8 @@ Legend: `b` rows, `c` steps of a chunk, `v` vocabulary, `m` states of the bounda
 
 Every row feeds its last token, draws the next one under its own key, and walks the boundary table; it halts at an end token, at
 a stop string, at a step boundary if asked, or when its allowance is used. The loop ends after `c` steps, when no row is left,
-or earlier when the host could put places of rows that have halted to use (`Wake`). Where it ends changes no token: a draw is addressed by the row's
-key and its own position, and a row's arithmetic does not see its neighbours.
+or earlier when the host could put places of rows that have halted to use (`Wake`). Where it ends changes no token: a draw is
+addressed by the row's key and its own position, and a row's arithmetic does not see its neighbours.
 """
 
 import enum

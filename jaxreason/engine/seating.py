@@ -1,8 +1,8 @@
 """Which row works in which place: slots belong to questions, places of a slot to their rows.
 
-A row that waits takes, of the places where nobody works, first those of its question's slots, then a slot without any work, then
-a slot that is emptied by moving its last workers beside the others of their question. What lies in a place that is taken is
-parked. So places stay in use though the rows of a question wait for the slowest of their step.
+A row that waits takes, of the places where nobody works, first those of its question's slots, then a slot without any work,
+then a slot that is emptied by moving its last workers beside the others of their question. What lies in a place that is taken
+is parked. So places stay in use though the rows of a question wait for the slowest of their step.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ class Seating:
         found = [place for place in self.places(slot) if self.workers[place] is None]
         return sorted(found, key=lambda place: self.suffixes.at[place] is not None)
 
-    def beside(self, question: Question) -> list[int]:
+    def beside(self, question: Question | None) -> list[int]:
         """Idle places of a question's slots, empty ones first."""
         found = [place for slot, owner in enumerate(self.slots) if owner == question for place in self.idle(slot)]
         return sorted(found, key=lambda place: self.suffixes.at[place] is not None)

@@ -1,9 +1,9 @@
 """Rows on a device: which row lies where, which waits, and what comes back.
 
-The device runs a fixed number of rows in slots of `rows_per_slot` that share a prompt. A row that was submitted waits in a queue
-until it finds a place (`seating.py`), rows of the oldest question first; a row that paused stays in its place until others need
-it, then its keys and values are parked and later brought back bit for bit (`suffixes.py`). Where a row lies, and when it gets
-there, changes none of its tokens.
+The device runs a fixed number of rows in slots of `rows_per_slot` that share a prompt. A row that was submitted waits until it
+finds a place (`seating.py`), rows of the oldest question first; a row that paused stays in its place until others need it, then
+its keys and values are parked and later brought back bit for bit (`suffixes.py`). Where a row lies, and when it gets there,
+changes none of its tokens.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from jaxreason.core.flops import decode_flops, prompt_flops
 from jaxreason.core.keys import fold, question_key, wrap_key
 from jaxreason.core.protocols import Job
 from jaxreason.core.types import Finish, Question, Row
+from jaxreason.data.boundaries import Walked
 from jaxreason.engine.buckets import bucket, check_context
 from jaxreason.engine.decode import Halt, RowState, Tables, Wake, decode_chunk
 from jaxreason.engine.memory import place_of
@@ -53,6 +54,7 @@ class _Held:
     row: Row
     key: np.ndarray | None  # [2] uint32; None of a fork until it is derived
     matcher: int = 0  # state in the boundary table
+    walked: Walked = Walked()  # how far its text is known
     suffix: Suffix | None = None  # what it wrote; None before it was on the device
     new: list[int] = dataclasses.field(default_factory=list)  # tokens drawn since it last paused
     new_stats: dict[str, list[float]] = dataclasses.field(default_factory=dict)
@@ -262,7 +264,7 @@ class DeviceSession:
         """A copy of a row that draws anew from here on. What was written is shared until one of the two has to move."""
         lineage = (*parent.row.lineage, parent.row.handle)
         row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost(), lineage=lineage)
-        held = self._held[row.handle] = _Held(row, None, parent.matcher, parent.suffix)
+        held = self._held[row.handle] = _Held(row, None, parent.matcher, parent.walked, parent.suffix)
         if held.suffix is not None:
             held.suffix.shares += 1
         self._num_open += row.finish is Finish.OPEN
@@ -338,10 +340,10 @@ class DeviceSession:
         """Moves a row at work to an empty place."""
         assert self._seating is not None, 'it is who asks'
         suffixes, workers = self._seating.suffixes, self._seating.workers
-        workers[to], workers[place] = workers[place], None
-        held = self._held[workers[to]]
-        assert held.suffix is not None, 'it works'
-        held.suffix = suffixes.bring(held.suffix, to)
+        handle = workers[place]
+        assert handle is not None and (suffix := self._held[handle].suffix) is not None, 'a row at work'
+        held, workers[to], workers[place] = self._held[handle], handle, None
+        held.suffix = suffixes.bring(suffix, to)
         suffixes.set_length(to, held.num_tokens)
         for values in vars(self._rows).values():
             values[to] = values[place]
@@ -450,7 +452,7 @@ class DeviceSession:
         finish = {Halt.STOP: Finish.STOP, Halt.FAILED: Finish.FAILED}.get(halt, Finish.OPEN)
         if finish is Finish.OPEN and len(tokens) >= self.sampler.max_tokens:
             finish = Finish.LENGTH
-        split = self.sampler.boundaries.split(tokens)
+        split, held.walked = self.sampler.boundaries.go_on(tokens, held.walked)
         return dataclasses.replace(
             row,
             tokens=tokens,

@@ -109,6 +109,7 @@ class Suffixes:
     def do(self) -> None:
         """Does what was planned."""
         if self._out:
+            assert self._pool is not None, 'allocated when the first row of it was given out'
             self._pool = self._copy(_copy, self._pool, self.cache, self._out)
         if self._between:
             self.cache = self._copy(_copy_within, self.cache, None, self._between)
