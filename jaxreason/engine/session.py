@@ -117,9 +117,10 @@ class DeviceSession:
             self.sampler = self.sampler.with_rows(longest, copies)
             assert self.sampler.num_rows != 'auto', 'chosen above'
             self._rows = RowState.idle(self.sampler.num_rows)
-            suffixes = Suffixes(self._empty_cache(self.sampler.num_rows, self.sampler.rows_per_slot, room), self._empty_pool)
-            self._seating = Seating(suffixes, self.sampler.rows_per_slot, self._move)
+            cache = self._empty_cache(self.sampler.num_rows, self.sampler.rows_per_slot, room)
             self._most_open = self._affordable_rows(longest)
+            suffixes = Suffixes(cache, self._empty_pool, self._most_open - cache.num_rows)
+            self._seating = Seating(suffixes, self.sampler.rows_per_slot, self._move)
 
     @property
     def _cache(self) -> Cache | None:
@@ -131,8 +132,7 @@ class DeviceSession:
         assert num_rows != 'auto', 'chosen'
         place = place_of(sampler.memory_limit, self._lm.mesh, sampler.beside)
         need = memory_of(sampler, self._lm.config, longest_prompt, num_rows, sampler.rows_per_slot, place)
-        # A pool that grows is there twice for a moment.
-        more = (place.limit - need.total) // (2 * need.cache)
+        more = (place.limit - need.total) // need.cache
         return num_rows * int(min(MOST_OPEN, max(1, 1 + more)))
 
     def _empty_cache(self, num_rows: int, rows_per_slot: int, prompt_room: int) -> Cache:

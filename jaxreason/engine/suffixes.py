@@ -33,18 +33,20 @@ class Suffix:
 class Suffixes:
     """The device's memory for what rows write, and who has which part of it."""
 
-    def __init__(self, cache: Cache, make_pool: Callable[[int], Cache]):
+    def __init__(self, cache: Cache, make_pool: Callable[[int], Cache], pool_size: int):
         """Begins with nothing written.
 
         Args:
             cache: what the decode loop works on.
             make_pool: allocates a cache of so many rows with the same room.
+            pool_size: rows that the pool should have, once one is parked; it grows when they are too few.
         """
         self.cache = cache
         self.at: list[Suffix | None] = [None] * cache.num_rows
         self.copied = 0  # rows, for the timing
         self.parked = 0  # of them, those that went into the pool
         self._make_pool = make_pool
+        self._pool_size = max(pool_size, cache.num_rows)
         self._pool: Cache | None = None
         self._spares: list[int] = []  # rows of the pool that nobody has
         self._freed: list[int] = []  # and those that a planned copy may still read
@@ -143,10 +145,10 @@ class Suffixes:
         if not self._spares:
             self.do()
         if not self._spares:
-            had = 0 if self._pool is None else self._pool.num_rows
-            more = self._make_pool(max(had, len(self.at)))
+            more = self._make_pool(self._pool_size)
+            self._spares = [self._pool_size * (self._pool is not None) + index for index in range(more.num_rows)]
             self._pool = more if self._pool is None else _joined(self._pool, more)
-            self._spares = list(range(had, self._pool.num_rows))
+            self._pool_size = self._pool.num_rows
         return self._spares.pop()
 
 
