@@ -68,6 +68,11 @@ class _Held:
     def num_tokens(self) -> int:
         return len(self.row.tokens) + len(self.new)
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it would overwrite nothing that belongs to others."""
+        return self.suffix is not None and (self.suffix.shares == 1 or self.suffix.written == self.num_tokens)
+
 
 class _Unforked(NamedTuple):
     """A fork whose key is still to be derived."""
@@ -300,9 +305,9 @@ class DeviceSession:
         jobs = sorted(self._queue, key=lambda job: self._ages[job.row.question])
         elsewhere: list[Job] = []
         for job in jobs:  # those that lie in places first: what has to move may not take their places
-            place = self._held[job.row.handle].place
-            if place is not None and self._seating.workers[place] is None:
-                self._set_to_work(job, place)
+            held = self._held[job.row.handle]
+            if held.place is not None and self._seating.workers[held.place] is None and held.may_go_on:
+                self._set_to_work(job, held.place)
             else:
                 elsewhere.append(job)
         waiting: deque[Job] = deque()
@@ -329,12 +334,14 @@ class DeviceSession:
 
     def _set_to_work(self, job: Job, place: int) -> None:
         assert self._seating is not None, 'pump knows it'
-        handle = job.row.handle
+        handle, held = job.row.handle, self._held[job.row.handle]
+        assert held.suffix is not None, 'it lies in this place'
+        held.suffix.written = len(job.row.tokens)
         self._working[handle] = job
         self._queued.discard(handle)
         self._seating.workers[place] = handle
         self._seating.suffixes.set_length(place, len(job.row.tokens))
-        self._set(self._held[handle], job)
+        self._set(held, job)
 
     def _move(self, place: int, to: int) -> None:
         """Moves a row at work to an empty place."""
@@ -432,6 +439,8 @@ class DeviceSession:
         """A row that left the chunk: it stays where it is if it may go on."""
         held.row = self._paused(held, halt)
         held.new, held.new_stats = [], {}
+        assert held.suffix is not None, 'it was at work'
+        held.suffix.written = held.num_tokens
         self._stop(held)
         if held.row.finish is Finish.FAILED:
             self._wipe(held)

@@ -1,7 +1,7 @@
 """What rows have written: keys and values in places on the device, and in a pool beside them.
 
-A fork shares its parent's suffix until one of the two has to move: whoever goes on writes behind what the others read, so only
-their lengths differ. Copies are planned one by one and done together, a call for each direction, whatever their number.
+A fork shares its parent's suffix until one of the two has to move: who goes on there writes behind what the others read, so
+only their lengths differ. Copies are planned one by one and done together, a call for each direction, whatever their number.
 """
 
 import dataclasses
@@ -23,11 +23,13 @@ class Suffix:
         place: its row of the cache.
         spare: its row of the pool.
         shares: rows that it belongs to.
+        written: tokens of the one that wrote most; only such a one may go on there while others share it.
     """
 
     place: int | None = None
     spare: int | None = None
     shares: int = 1
+    written: int = 0
 
 
 class Suffixes:
