@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 MOST_SECONDS = 2.0  # of one chunk: after that the host looks whether somebody wants to stop
-PUMP_SECONDS = 1e-3  # what calling the device costs the host, whatever the rows: a chunk goes on while waiting is cheaper
+PUMP_SECONDS = 5e-3  # what an early end of a chunk costs, copies included: until waiting has cost as much it goes on
 # Rows that searches may grow at once, for each row of the device: beams wait for their slowest row, others use the places.
 MOST_OPEN = 4
 
