@@ -22,7 +22,7 @@ class DeepConf(Parallel):
 
     Attributes:
         n: solutions sampled.
-        keep: share of the solutions that vote: those whose score reaches the percentile 100 * (1 - keep) of the scores, which is
+        keep: share of the solutions that vote: those whose score reaches the percentile 100 * (1 - keep) of the scores,
             interpolated linearly. 1 keeps all; the paper filters to 0.1, or to 0.9.
         verifier: name of the verifier whose scores are the confidence; None is the one given to `solve`.
     """
