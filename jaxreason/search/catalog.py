@@ -4,8 +4,11 @@ from jaxreason.search.beam_search import BeamSearch
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.borda import Borda
 from jaxreason.search.deepconf import DeepConf
+from jaxreason.search.dvts import DVTS
 from jaxreason.search.greedy import Greedy
+from jaxreason.search.lookahead import Lookahead
 from jaxreason.search.majority import Majority
+from jaxreason.search.rebase import Rebase
 from jaxreason.search.strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -15,4 +18,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     'borda': Borda,
     'deepconf': DeepConf,
     'beam_search': BeamSearch,
+    'lookahead': Lookahead,
+    'dvts': DVTS,
+    'rebase': Rebase,
 }
