@@ -274,7 +274,7 @@ def test_no_setting_of_the_user_changes_a_draw(make_sampler, together):
         assert tokens(Majority(n=3).solve(QUESTIONS[:2], make_sampler(), seed=5)) == tokens(together)[:2]
 
 
-@pytest.mark.parametrize(('head_width', 'top_k'), [(8, 1), (8, 1000), (16, 3)])
+@pytest.mark.parametrize(('head_width', 'top_k'), [(8, 1), (8, 1000), pytest.param(16, 3, marks=pytest.mark.slow)])
 def test_confidence_looks_at_as_many_tokens_as_it_is_told(lm, make_sampler, head_width, top_k):
     """Of the model's own distribution: what is drawn is tempered, and drawn by a kernel where the heads are wide enough."""
     config = dataclasses.replace(lm.config, head_width=head_width)
