@@ -14,7 +14,7 @@ from jaxreason.data.datasets import load_problems
 from jaxreason.engine.backbone_verifier import heads_of
 from jaxreason.evaluate.config import EvaluateConfig, SolveConfig, open_verifiers
 from jaxreason.evaluate.inspection import Inspected, Trained, aligned, flops_text, inspect
-from jaxreason.evaluate.units import Unit, copies_of, solutions_of, units_of
+from jaxreason.evaluate.units import Unit, copies_of, units_of
 
 
 def describe(config: EvaluateConfig) -> str:
@@ -50,13 +50,15 @@ def describe_questions(config: SolveConfig, questions: Sequence[str]) -> str:
 def _described(config: EvaluateConfig, problems: Sequence[Problem], about: tuple[str, str]) -> str:
     units = units_of(config, problems)
     trained = open_verifiers(config.verifiers)
-    seen = inspect(config, problems, copies_of(config, units), trained)
+    seen = inspect(config, problems, copies_of(units), trained)
     if seen.model is not None and seen.tokenizer is not None:
         for head in heads_of(trained):
             head.check_policy(seen.model, seen.tokenizer)
             head.check_prompt(config.prompt, problems[0].question)
     heading, words = about
-    return aligned([(heading, f'{words}: {len(units):,} units of search'), *seen.lines, *_work(seen, units, trained)])
+    lines = [(heading, f'{words}: {len(units):,} units of search'), *seen.lines, *_work(seen, units, trained)]
+    left_out = [('left out' if index == 0 else '', line) for index, line in enumerate(config.exceptions)]
+    return aligned([*lines, *left_out])
 
 
 def most_flops(
@@ -78,7 +80,7 @@ def most_flops(
     flops += decode_flops(model, prompt_tokens, 0, rest) if rest else 0
     row = Row(handle=0, question=unit.problem.question, sample=0)
     asked = [verifiers[name] for name in _judges(config, unit) if name in verifiers]  # the others cost nothing
-    flops += solutions_of(config, unit) * sum(verifier.price(row, longest) for verifier in asked)
+    flops += unit.n * sum(verifier.price(row, longest) for verifier in asked)
     return flops if unit.budget.flops is None else min(flops, unit.budget.flops)
 
 
@@ -91,7 +93,7 @@ def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit], verifiers: Map
     table = [('pool', 'units', 'solutions', 'new tokens <=', 'FLOPs a unit <=', 'FLOPs <=')]
     everything = 0
     for name, members in pools.items():
-        cells = (f'{len(members):,}', f'{solutions_of(config, members[0]):,}', f'{_most_tokens(config, members[0]):,}')
+        cells = (f'{len(members):,}', f'{members[0].n:,}', f'{_most_tokens(config, members[0]):,}')
         flops = 0
         if model is not None and lengths is not None:
             flops = sum(most_flops(config, unit, model, lengths[unit.problem.id], verifiers) for unit in members)
@@ -116,7 +118,7 @@ def _judges(config: EvaluateConfig, unit: Unit) -> Sequence[str]:
 
 
 def _most_tokens(config: EvaluateConfig, unit: Unit) -> int:
-    most = solutions_of(config, unit) * config.sampler.max_tokens
+    most = unit.n * config.sampler.max_tokens
     return most if unit.budget.tokens is None else min(most, unit.budget.tokens)
 
 
