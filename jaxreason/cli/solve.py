@@ -153,7 +153,8 @@ def _print_json(outcome: Outcome) -> None:
     """One outcome as a line of JSON."""
     fields = dataclasses.asdict(outcome)
     parts = [fields, *fields['candidates'], *fields['pruned']]
-    for part, cost in zip(parts, [each.cost for each in (outcome, *outcome.candidates, *outcome.pruned)], strict=True):
+    costs = [outcome.cost, *(c.cost for c in outcome.candidates), *(branch.cost for branch in outcome.pruned)]
+    for part, cost in zip(parts, costs, strict=True):
         part['cost'] = cost._asdict()  # by name: a tuple of nine numbers says nothing
     print(to_line(fields), flush=True)
 
