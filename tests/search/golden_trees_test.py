@@ -16,11 +16,11 @@ from tests.search.fakes import FakeSampler, HashVerifier
 
 GOLDEN = Path(__file__).parent / 'golden'
 TREES = {
-    'beam_search': BeamSearch(n=8, beam_width=4),
+    'beam_search': BeamSearch(n=4, beam_width=2),
     'beam_search_sqrt': BeamSearch(n=9, beam_width='sqrt', vote='naive', agg_strategy='prod'),
     'lookahead': Lookahead(n=4, beam_width=2, lookahead=1),
-    'dvts': DVTS(n=8, beam_width=4),
-    'rebase': Rebase(n=8),
+    'dvts': DVTS(n=4, beam_width=2),
+    'rebase': Rebase(n=6),
 }
 
 
