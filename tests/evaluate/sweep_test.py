@@ -7,6 +7,7 @@ from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.records import cost_fields, cost_from
 from jaxreason.core.types import Problem, Verdict
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.runner import evaluate
 from jaxreason.evaluate.sweep import sweep_of
 from jaxreason.evaluate.units import Unit, copies_of, pool_of, records_of, task_of, units_of
 from jaxreason.search.beam_search import BeamSearch
@@ -15,6 +16,7 @@ from jaxreason.search.greedy import Greedy
 from jaxreason.search.lookahead import Lookahead
 from jaxreason.search.majority import Majority
 from jaxreason.search.rebase import Rebase
+from tests.evaluate.tiny_world import read_config, read_lines
 from tests.search.fakes import FakeSampler, HashVerifier
 
 PROBLEMS = [Problem(id=f'q{index}', text=f'question {index}', answer='2') for index in range(6)]
@@ -130,3 +132,16 @@ def test_a_beam_search_at_a_smaller_number_is_another_search():
         (record,) = records_of(config, Unit(PROBLEMS[0], 0, 'beam', Budget(), n), pool)
         assert (record.n, record.pool, record.blocks[0].cost) == (n, f'beam.n{n}', cost_fields(outcome.cost))
         assert len(pool.candidates) == n
+
+
+def test_a_run_says_what_it_leaves_out_and_resumes_what_is_there(world, tmp_path):
+    strategies = '{beam: {kind: beam_search, n: 4, beam_width: 2, verifier: mean_logprob}, greedy: {kind: greedy}}'
+    words = ('data.limit=1', 'seeds=[0]', f'strategies={strategies}', 'n=[1, 2, 4]')
+    config, said = read_config(world, *words), []
+    evaluate(config, tmp_path / 'run', say=said.append)
+    assert said[0] == 'beam: not at n = 1: beam_width 2 is more than 1, its prefixes at a time'
+    found = [(record['strategy'], record['n'], record['pool']) for record in read_lines(tmp_path / 'run/records.jsonl')]
+    assert found == [('beam', 2, 'beam.n2'), ('beam', 4, 'beam.n4'), ('greedy', 1, 'greedy.n1')]
+    said.clear()
+    evaluate(config, tmp_path / 'run', say=said.append)
+    assert not said, 'all is done'
