@@ -19,6 +19,7 @@ from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.sampler import SamplerSettings
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.engine.verifier_loading import load_verifier, open_verifier
+from jaxreason.evaluate.sweep import Sweep, sweep_of
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.catalog import STRATEGIES
 from jaxreason.search.drive import MOST_COPIES
@@ -47,8 +48,9 @@ class EvaluateConfig:
         sampler: how solutions are sampled; the statistics that verifiers read are added to its own.
         verifiers: by the name that a strategy asks for: trained ones, and confidence over windows of another length.
         strategies: by label, the baseline first. Those that sample independently share one pool of candidates.
-        n: numbers of solutions at which pooled strategies are reported; empty for powers of two up to each one's own `n`.
-        budgets: limits for each question; a strategy under a limit searches by itself, at its own `n`.
+        n: numbers of solutions at which strategies are reported, as far as each one's own; a strategy of which no search can be
+            read at a smaller number searches at each by itself. Empty for powers of two where that is free, else its own.
+        budgets: limits for each question; a strategy under a limit searches by itself, at its own number.
         grading_workers: processes that compare answers which the exact rules leave open.
     """
 
@@ -74,8 +76,10 @@ class EvaluateConfig:
             check_seed(seed)
         if any(n < 1 for n in self.n):
             raise ValueError(f'n must be at least 1 solution per answer, got {list(self.n)}.')
+        if self.n and all(budget.limits for budget in self.budgets):
+            raise ValueError('n: under a limit a strategy runs at its own n alone: leave n out, or add {} to budgets.')
         for label, pooled in self.pooled.items():
-            if not self.ns(pooled):
+            if self.n and min(self.n) > pooled.n:
                 raise ValueError(f'n: strategies.{label} samples {pooled.n} solutions, n must name a number up to that.')
         if not 1 <= self.grading_workers <= 64:
             raise ValueError(f'grading_workers must be in [1, 64], got {self.grading_workers}.')
@@ -90,10 +94,21 @@ class EvaluateConfig:
         """The strategies that choose from independent samples, by label."""
         return {label: strategy for label, strategy in self.strategies.items() if isinstance(strategy, Parallel)}
 
-    def ns(self, strategy: Parallel) -> tuple[int, ...]:
-        """The numbers of solutions at which a pooled strategy is reported, ascending."""
-        chosen = self.n or (*(2**e for e in range(20)), strategy.n)
-        return tuple(sorted({n for n in chosen if n <= strategy.n}))
+    def sweep(self, label: str, budget: Budget = UNLIMITED) -> Sweep:
+        """What is searched and read for a strategy."""
+        return sweep_of(self.strategies[label], self.n, budget)
+
+    @property
+    def exceptions(self) -> list[str]:
+        """A line for every number of `n` at which a strategy cannot run, and for one that runs at its own instead."""
+        lines = []
+        for label, strategy in self.strategies.items():
+            sweep = self.sweep(label)
+            lines += [f'{label}: not at n = {n}: {why}' for n, why in sweep.left_out.items()]
+            own = strategy.generations
+            if self.n and own in sweep.reads.get(own, ()) and own not in self.n:
+                lines.append(f'{label}: at its own n = {own}, since it runs at none of n')
+        return lines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,7 @@ def evaluate(
     given = (config_files.dump(config), json.dumps(inputs, indent=0, sort_keys=True))
     for what, mine in zip(('configuration', 'data and prompt'), given, strict=True):
         agree(peers, what, mine)
-    config = adopt_rows(config, out, copies_of(config, units), peers)
+    config = adopt_rows(config, out, copies_of(units), peers)
     with open_folder(out, config_files.dump(config), peers) as folder:
         journals = Journals(out, peers.index)
         try:
@@ -109,6 +109,8 @@ def evaluate(
             missing = [unit for unit in units if unit.key not in done]
             meter = Meter(peers, report, len(units) - len(missing), len(units))
             if missing:
+                for line in config.exceptions:
+                    say(line)
                 among = f' among {peers.count} processes' if peers.count > 1 else ''
                 say(f'{len(missing)} of {len(units)} units to do{among}; loading {config.model.source}')
                 config = _run(config, problems, units, share(missing, peers), folder, journals, meter, peers, say)
@@ -210,7 +212,7 @@ def _run(
 ) -> EvaluateConfig:
     """Searches, grades and journals this process's share of the missing units; returns the configuration, rows chosen."""
     choices = config.verifiers if mine else None
-    config, session, verifiers = open_session(config, problems, copies_of(config, units), choices, folder, peers, say)
+    config, session, verifiers = open_session(config, problems, copies_of(units), choices, folder, peers, say)
     if session is None:
         return config
     if peers.is_first:

@@ -24,6 +24,7 @@ STRATEGIES = {'m': {'kind': 'majority', 'n': 4}}
         ({'seeds': [-1]}, 'seed must be in'),
         ({'n': [0]}, 'n must be at least 1'),
         ({'n': [8]}, r'strategies.m samples 4 solutions'),
+        ({'n': [4], 'budgets': [{'tokens': 5}, {'flops': 5}]}, 'n: under a limit .* leave n out, or add {} to budgets'),
         ({'budgets': []}, 'budgets must name at least one'),
         ({'budgets': [{'tokens': 5}, {'tokens': 5}]}, 'budgets must not repeat'),
         ({'budgets': [{'generations': 3}]}, r'strategies.m: .*begins 4 solutions'),
@@ -59,7 +60,7 @@ def test_what_cannot_work_is_refused_in_one_line(fields, message):
 
 def test_reported_numbers_are_powers_of_two_and_the_own_n():
     config = config_files.build(EvaluateConfig, {'strategies': {'m': {'kind': 'majority', 'n': 6}}})
-    assert config.ns(config.pooled['m']) == (1, 2, 4, 6)
+    assert config.sweep('m').reads == {6: (1, 2, 4, 6)}
 
 
 def test_the_default_of_solve_is_usable():
