@@ -1,7 +1,7 @@
 """How hard a question is for a policy: bins by the share of its samples that are right, level 1 the easiest.
 
-The bins are those of an oracle: they use the right answer, so they bound what a table by difficulty can reach. As many questions
-as can be go into each bin. Questions with equal pass rates cannot be told apart and share one: the whole group goes where its
+The bins are those of an oracle: they use the right answer, so they bound what a table by difficulty can reach. Bins are of
+equal size, as far as questions can be told apart: those with equal pass rates share a bin, and the whole group goes where its
 middle falls, to the easier side where that is exactly a boundary. So a group of ten around the boundary of the two hardest bins
 of 500 questions gives 100, 100, 100, 105 and 95, the sizes of the paper. A value then finds its level as in Hugging Face's
 search-and-learn (below the first cut 5, below the second 4, ..., else 1); there, however, a group at a boundary always goes to
