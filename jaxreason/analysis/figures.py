@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jaxreason.analysis import page
-from jaxreason.analysis.metrics import PHASES
+from jaxreason.analysis.rows import PHASES
 from jaxreason.analysis.tables import label as label_of
 from jaxreason.core.errors import RunError
 from jaxreason.core.quantities import quantity

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from jaxreason.analysis import health_page, page, step_judgement, tables, training_page
 from jaxreason.analysis.figures import FIGURES, pictures, save_all
-from jaxreason.analysis.metrics import PHASES, Metrics, metrics_of
+from jaxreason.analysis.metrics import Metrics, metrics_of
+from jaxreason.analysis.rows import PHASES
 from jaxreason.analysis.run_folder import JudgementRun, Run, is_judgement, read_judgements, read_run
 from jaxreason.analysis.training_page import TrainingRun
 from jaxreason.core.errors import RunError

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import RunError
 from jaxreason.core.judged_steps import JUDGEMENTS, JudgedSteps, judged_from
-from jaxreason.core.records import Pool, Record, pool_from, record_from
+from jaxreason.core.records import POOLED, Pool, Record, pool_from, record_from
 
 T = TypeVar('T')
 
@@ -68,6 +68,39 @@ def read_run(folder: Path) -> Run:
         step_delimiter=str(prompt.get('step_delimiter', '\n\n')) if isinstance(prompt, dict) else '\n\n',
         probes=_object(folder / 'verifier_probes.json'),
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples:
+    """The independent samples of a finished run.
+
+    Attributes:
+        name: of its folder.
+        pools: one a question and seed.
+        model: the policy, as the configuration names it; empty where it does not.
+    """
+
+    name: str
+    pools: tuple[Pool, ...]
+    model: str = ''
+
+
+def read_samples(folder: Path) -> Samples:
+    """Reads the independent samples of a run folder, whatever strategies made of them.
+
+    Raises:
+        RunError: it has none, or a file is damaged; names file and line.
+    """
+    path = folder / 'pools' / f'{POOLED}.jsonl'
+    if not os.path.isfile(path):
+        raise RunError(
+            f'{folder}: expected independent samples in pools/{POOLED}.jsonl, there are none; '
+            'name the finished run of a strategy that samples them, as majority does.'
+        )
+    pools = _lines(path, pool_from)
+    if not pools:
+        raise RunError(f'{path}: expected samples, got an empty file: let the run finish first.')
+    return Samples(name=folder.resolve().name, pools=tuple(pools), model=_source(_config(folder)[1], 'model'))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 from jaxreason.core.cost import Cost
 
+POOLED = 'samples'  # the pool of independent samples, from which every strategy that chooses among such reads its answers
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PoolCandidate:

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import Cost, total
-from jaxreason.core.records import Block, Pool, PoolCandidate, Record, cost_fields, cost_from
+from jaxreason.core.records import POOLED, Block, Pool, PoolCandidate, Record, cost_fields, cost_from
 from jaxreason.core.requests import Extend, Request, Score, Start
 from jaxreason.core.types import Candidate, Finish, Outcome, Problem, Question, Verdict
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.search.drive import Task
 from jaxreason.search.strategy import Strategy, candidate, unscored_by_row
 
-POOLED = 'samples'
 _PLAIN = re.compile('[a-z0-9][a-z0-9_-]{0,59}')  # one case only: some file systems take A for a
 
 

@@ -71,16 +71,23 @@ def check(pool, records):
         assert [weight for _, weight in record['votes']] == pytest.approx([float(weight) for _, weight in told[0][1]])
 
 
+class Finished:
+    """A finished run; a plain class, so that a failing property does not print all of it."""
+
+    def __init__(self, config, out):
+        evaluate(config, out)
+        self.config = config
+        self.pools, self.records = read_lines(out / 'pools/samples.jsonl'), read_lines(out / 'records.jsonl')
+
+
 @pytest.fixture(scope='module')
 def finished(world, tmp_path_factory):
     config = read_config(world, 'strategies=' + json.dumps(STRATEGIES))
-    out = tmp_path_factory.mktemp('predictions') / 'run'
-    evaluate(config, out)
-    return config, read_lines(out / 'pools/samples.jsonl'), read_lines(out / 'records.jsonl')
+    return Finished(config, tmp_path_factory.mktemp('predictions') / 'run')
 
 
 def test_every_prediction_of_a_run_follows_from_its_pool(finished):
-    _, pools, records = finished
+    pools, records = finished.pools, finished.records
     assert len(pools) == 12 and len({c['answer'] for pool in pools for c in pool['candidates']}) > 3
     for pool in pools:
         key = (pool['question_id'], pool['seed'])
@@ -90,7 +97,7 @@ def test_every_prediction_of_a_run_follows_from_its_pool(finished):
 def test_the_votes_of_a_run_disagree(finished):
     # A comparison of predictions that are all alike would show nothing.
     found = collections.defaultdict(set)
-    for record in finished[2]:
+    for record in finished.records:
         if record['n'] == N:
             found[record['question_id'], record['seed']].add(record['blocks'][0]['answer'])
     assert any(len(answers) > 1 for answers in found.values())
@@ -105,11 +112,11 @@ SAMPLES = st.tuples(st.sampled_from(['1/2', '0.5', '7', '7.0', 'x', None]), STEP
 
 @given(st.lists(SAMPLES, min_size=N, max_size=N))
 def test_ties_and_silence_follow_the_stated_rule(finished, samples):
-    config, pools, _ = finished
+    template = finished.pools[0]
     candidates = [
-        {**pools[0]['candidates'][place], 'sample': place, 'answer': answer, 'scores': {'mean_logprob': steps}}
+        {**template['candidates'][place], 'sample': place, 'answer': answer, 'scores': {'mean_logprob': steps}}
         for place, (answer, steps) in enumerate(samples)
     ]
-    pool = {**pools[0], 'candidates': candidates}
+    pool = {**template, 'candidates': candidates}
     unit = Unit(Problem(id=pool['question_id'], text='', answer=''), pool['seed'], None, Budget())
-    check(pool, [json.loads(to_line(record)) for record in records_of(config, unit, pool_from(pool))])
+    check(pool, [json.loads(to_line(record)) for record in records_of(finished.config, unit, pool_from(pool))])
