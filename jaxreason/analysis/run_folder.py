@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import RunError
 from jaxreason.core.judged_steps import JUDGEMENTS, JudgedSteps, judged_from
-from jaxreason.core.records import POOLED, Pool, Record, pool_from, record_from
+from jaxreason.core.records import Pool, Record, pool_from, record_from
 
 T = TypeVar('T')
 
@@ -91,16 +91,23 @@ def read_samples(folder: Path) -> Samples:
     Raises:
         RunError: it has none, or a file is damaged; names file and line.
     """
-    path = folder / 'pools' / f'{POOLED}.jsonl'
-    if not os.path.isfile(path):
+    paths = sorted((folder / 'pools').glob('*.jsonl')) if os.path.isdir(folder / 'pools') else []
+    pools = [pool for path in paths if _is_sampled(path) for pool in _lines(path, pool_from)]
+    if not pools:
         raise RunError(
-            f'{folder}: expected independent samples in pools/{POOLED}.jsonl, there are none; '
+            f'{folder}: expected independent samples in its pools, there are none; '
             'name the finished run of a strategy that samples them, as majority does.'
         )
-    pools = _lines(path, pool_from)
-    if not pools:
-        raise RunError(f'{path}: expected samples, got an empty file: let the run finish first.')
     return Samples(name=folder.resolve().name, pools=tuple(pools), model=_source(_config(folder)[1], 'model'))
+
+
+def _is_sampled(path: Path) -> bool:
+    """Whether a file of pools holds independent samples: those of a search say what it chose."""
+    try:
+        with path.open('rb') as file:
+            return json.loads(file.readline()).get('chosen') is None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return True  # damaged: reading it as a whole names file and line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,6 @@ from typing import Any
 
 from jaxreason.core.cost import Cost
 
-POOLED = 'samples'  # the pool of independent samples, from which every strategy that chooses among such reads its answers
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PoolCandidate:
@@ -30,6 +28,8 @@ class PoolCandidate:
         unscored: why not (`Unscored` as text), by verifier.
         cost: generating this candidate alone, as the fields of `Cost` that are not 0.
         verified: what scoring it cost, by verifier: a strategy pays for the verifiers that it asks.
+        parent: sample that it was forked from; None for one that began with the prompt.
+        forked_at: leading steps that it shares with its parent.
     """
 
     sample: int
@@ -42,7 +42,23 @@ class PoolCandidate:
     scores: Mapping[str, tuple[float, ...]]
     cost: Mapping[str, int]
     verified: Mapping[str, Mapping[str, int]]
-    unscored: Mapping[str, str] = dataclasses.field(default_factory=dict)  # not in pools of older versions
+    unscored: Mapping[str, str] = dataclasses.field(default_factory=dict)  # not in pools of older versions, nor what follows
+    parent: int | None = None
+    forked_at: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PoolBranch:
+    """A prefix that a search left: `core.types.Branch`, its scores those of the strategy's verifier."""
+
+    sample: int
+    parent: int | None
+    forked_at: int
+    pruned_at: int
+    tokens: tuple[int, ...]
+    steps: tuple[str, ...]
+    scores: tuple[float, ...]
+    cost: Mapping[str, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,9 +72,10 @@ class Pool:
     gold: str
     level: str
     subject: str
-    cost: Mapping[str, int]  # what no candidate is charged with by itself: the prompt
+    cost: Mapping[str, int]  # what no candidate and no branch is charged with by itself: the prompt, rollouts for a score
     candidates: tuple[PoolCandidate, ...]
     chosen: Mapping[str, Any] | None = None  # answer and votes of a strategy that searched by itself
+    pruned: tuple[PoolBranch, ...] = ()  # what a tree search left
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,7 +132,11 @@ def pool_from(fields: Mapping[str, Any]) -> Pool:
         )
         for c in fields['candidates']
     )
-    return Pool(**{**fields, 'candidates': candidates})
+    pruned = tuple(
+        PoolBranch(**{**b, **{name: tuple(b[name]) for name in ('tokens', 'steps', 'scores')}})
+        for b in fields.get('pruned', ())
+    )
+    return Pool(**{**fields, 'candidates': candidates, 'pruned': pruned})
 
 
 def record_from(fields: Mapping[str, Any]) -> Record:

@@ -73,7 +73,7 @@ class Row:
         handle: names the row to the sampler that made it.
         question: the question that it answers.
         answer_format: how the policy was asked to end a solution; says where its answer is found.
-        sample: index among the copies of its `Start`; addresses its draws.
+        sample: index among the copies of its `Start`; addresses its draws. A fork has that of its parent.
         tokens: generated token ids, the completing end or stop token included.
         text: what the tokens say, without end token and without anything after a stop string.
         step_ends: number of tokens at the end of each step, increasing; the last step is open unless it ends the row.
@@ -106,10 +106,13 @@ class Candidate:
     """A solution that a strategy considered, with its verifier's score of every step.
 
     Attributes:
+        sample: its number within the question: of those that began with the prompt the index of the draw, of forks a later one.
         answer: as extracted; None where the text names none.
         scores: one a step; empty without a verifier, and where it could not score.
         unscored: why there are no scores (`Unscored` as text), by verifier; the one given to `solve` is called `verifier`.
-        cost: what this candidate alone cost; the prompt is paid by the question.
+        cost: what this candidate alone cost; the prompt is paid by the question, a common beginning by the `parent`.
+        parent: `sample` of what it was forked from; None for one that began with the prompt.
+        forked_at: leading steps that it shares with its parent.
     """
 
     sample: int
@@ -122,6 +125,33 @@ class Candidate:
     scores: tuple[float, ...] = ()
     unscored: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cost: Cost = Cost()
+    parent: int | None = None
+    forked_at: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A prefix that a search left, from where it was forked on: what comes before is its parent's.
+
+    Attributes:
+        sample: its number, which no candidate and no other branch has.
+        parent: `sample` of what it was forked from; None for one that began with the prompt.
+        forked_at: leading steps that it shares with its parent.
+        pruned_at: round of the search, from 1, after which it was left.
+        tokens: its own, without its parent's.
+        steps: texts of its own steps.
+        scores: of its own steps; empty where the verifier could not score it.
+        cost: what it alone cost.
+    """
+
+    sample: int
+    parent: int | None
+    forked_at: int
+    pruned_at: int
+    tokens: tuple[int, ...]
+    steps: tuple[str, ...]
+    scores: tuple[float, ...]
+    cost: Cost
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,6 +164,7 @@ class Outcome:
         candidates: in sample order.
         votes: weight of every distinct answer, largest first; the first is `answer`.
         cost: everything that this question spent, the prompt included.
+        pruned: what a tree search left on the way, in sample order. With the candidates it is the whole tree.
     """
 
     question: Question
@@ -141,3 +172,4 @@ class Outcome:
     candidates: tuple[Candidate, ...]
     votes: tuple[tuple[str, float], ...]
     cost: Cost
+    pruned: tuple[Branch, ...] = ()

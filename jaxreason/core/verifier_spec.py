@@ -29,6 +29,7 @@ class Unscored(enum.StrEnum):
     MARKER = 'marker'  # a marker is not a token of its own where the layout puts it
     TOO_LONG = 'too_long'  # more tokens than the verifier's context
     NAN = 'nan'  # the model gave a number that is none
+    BUDGET = 'budget'  # what is left of the question's budget does not pay for it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

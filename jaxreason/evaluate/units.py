@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import Cost, total
-from jaxreason.core.records import POOLED, Block, Pool, PoolCandidate, Record, cost_fields, cost_from
+from jaxreason.core.records import Block, Pool, PoolBranch, PoolCandidate, Record, cost_fields, cost_from
 from jaxreason.core.requests import Extend, Request, Score, Start
 from jaxreason.core.types import Candidate, Finish, Outcome, Problem, Question, Verdict
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.search.drive import Task
 from jaxreason.search.strategy import Strategy, candidate, unscored_by_row
 
+POOLED = 'samples'
 _PLAIN = re.compile('[a-z0-9][a-z0-9_-]{0,59}')  # one case only: some file systems take A for a
 
 
@@ -125,14 +126,16 @@ def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], s
         verdicts: one a candidate.
         strategy: the strategy that searched by itself, None for the pool.
     """
+    pruned: tuple[PoolBranch, ...] = ()
     if isinstance(result, Judged):
         scores, verified, prompt, chosen = result.scores, result.verified, result.prompt, None
     else:
         judges = strategy.judges if strategy else ()
         scores = {str(name): tuple(c.scores for c in result.candidates) for name in judges}
         verified = {}  # already in the candidates' own cost
-        # What no candidate is charged with by itself: the prompt, and work that led to no candidate.
-        own = total(c.cost for c in result.candidates)
+        pruned = tuple(PoolBranch(**{**vars(branch), 'cost': cost_fields(branch.cost)}) for branch in result.pruned)
+        # What no candidate and no branch is charged with by itself: the prompt, rollouts that only served a score.
+        own = total([*(c.cost for c in result.candidates), *(b.cost for b in result.pruned)])
         prompt = Cost(*(a - b for a, b in zip(result.cost, own, strict=True)))
         chosen = {'answer': result.answer, 'votes': [list(vote) for vote in result.votes]}
     candidates = tuple(
@@ -148,6 +151,8 @@ def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], s
             cost=cost_fields(c.cost),
             verified={name: cost_fields(each[index]) for name, each in verified.items()},
             unscored=c.unscored,
+            parent=c.parent,
+            forked_at=c.forked_at,
         )
         for index, (c, verdict) in enumerate(zip(result.candidates, verdicts, strict=True))
     )
@@ -163,6 +168,7 @@ def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], s
         cost=cost_fields(prompt),
         candidates=candidates,
         chosen=chosen,
+        pruned=pruned,
     )
 
 
@@ -176,7 +182,7 @@ def records_of(config: EvaluateConfig, unit: Unit, pool: Pool) -> Iterator[Recor
     }
     if unit.label is not None:
         assert pool.chosen is not None, 'a strategy that searched by itself wrote down its choice'
-        cost = total([cost_from(pool.cost), *(cost_from(c.cost) for c in pool.candidates)])
+        cost = total([cost_from(pool.cost), *map(cost_from, _own_costs(pool))])
         block = _block(pool.chosen['answer'], pool.candidates, cost)
         chosen = tuple((answer, weight) for answer, weight in pool.chosen['votes'])
         n = config.strategies[unit.label].generations
@@ -194,6 +200,11 @@ def records_of(config: EvaluateConfig, unit: Unit, pool: Pool) -> Iterator[Recor
                 blocks.append(_block(choice.answer, part, cost))
                 votes = votes if first else choice.votes
             yield Record(strategy=label, n=n, blocks=tuple(blocks), votes=votes, **common)
+
+
+def _own_costs(pool: Pool) -> list[Mapping[str, int]]:
+    """What candidates and branches alone cost."""
+    return [*(candidate.cost for candidate in pool.candidates), *(branch.cost for branch in pool.pruned)]
 
 
 def _block(answer: str | None, candidates: Sequence[PoolCandidate], cost: Cost) -> Block:

@@ -2,8 +2,11 @@
 
 from jaxreason.search.beam_search import BeamSearch
 from jaxreason.search.best_of_n import BestOfN
+from jaxreason.search.dvts import DVTS
 from jaxreason.search.greedy import Greedy
+from jaxreason.search.lookahead import Lookahead
 from jaxreason.search.majority import Majority
+from jaxreason.search.rebase import Rebase
 from jaxreason.search.strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -11,4 +14,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     'majority': Majority,
     'best_of_n': BestOfN,
     'beam_search': BeamSearch,
+    'lookahead': Lookahead,
+    'dvts': DVTS,
+    'rebase': Rebase,
 }

@@ -5,6 +5,7 @@ left becomes a cap of tokens for every row. Between two chunks of the device fin
 here reads a clock, and nothing that one question is sent depends on another: the same question gets the same tokens alone.
 """
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,9 +106,8 @@ def _score(scoring: 'list[_Live]', verifiers: Mapping[str | None, Verifier], car
         first = 0
         for one, request in group:
             last = first + len(request.rows)
-            reply = tuple(zip(*replies[first:last], strict=True)) or ((), (), ())
-            one.spent += total(reply[1])
-            one.advance(reply)
+            one.spent += total(cost for _, cost, _ in replies[first:last])
+            one.advance(_reply(replies[first:last], one.unpaid))
             first = last
 
 
@@ -122,6 +122,12 @@ def _replies(rows: Sequence[Row], scored: Scored) -> Iterator[tuple[tuple[float,
         yield scores, cost, reason
 
 
+def _reply(scored: Sequence[tuple[tuple[float, ...], Cost, Unscored | None]], unpaid: int) -> tuple[Sequence[Any], ...]:
+    """What a `Score` is sent back: what was scored, and nothing for as many rows as the budget did not pay for."""
+    rows = [*scored, *[((), Cost(), Unscored.BUDGET)] * unpaid]
+    return tuple(zip(*rows, strict=True)) or ((), (), ())
+
+
 class _Live:
     """A question under search: its generator, what it waits for, what it has spent."""
 
@@ -134,6 +140,7 @@ class _Live:
         self.generations = 0
         self.rows: tuple[Row, ...] = ()  # what it holds on the device
         self.scoring: Score | None = None  # waits for a verifier
+        self.unpaid = 0  # rows behind those that wait, which the budget does not pay for
         self.extension: Extension | None = None  # waits for the device
         self.outcome: Outcome | None = None
 
@@ -163,11 +170,12 @@ class _Live:
                     self.extend(Extension(request, left, self._price(request.scored_by)))
                     return
                 case Score(rows, name):
-                    if not self._affords(sum(self.verifiers[name].price(row, 0) for row in rows)):
-                        self._end_unaffordable()
+                    paid = self._num_affordable(rows, self.verifiers[name])
+                    self.unpaid = len(rows) - paid
+                    if paid:
+                        self.scoring = Score(rows[:paid], name)
                         return
-                    self.scoring = request
-                    return
+                    reply = _reply((), self.unpaid)
 
     def extend(self, extension: Extension) -> None:
         """Sends out a round of an extension; when there is nothing left to send, replies to its request."""
@@ -201,7 +209,14 @@ class _Live:
         left = (self.task.budget - self.spent).flops
         return left is None or flops <= left
 
+    def _num_affordable(self, rows: Sequence[Row], verifier: Verifier) -> int:
+        """How many rows, from the first on, the budget pays a verifier to score."""
+        if self.task.budget.flops is None:
+            return len(rows)
+        prices = itertools.accumulate(verifier.price(row, 0) for row in rows)
+        return sum(map(self._affords, prices))
+
     def _end_unaffordable(self) -> None:
-        """The budget does not pay the prompt, or the scoring of rows without a token: an outcome, not an error."""
+        """The budget does not pay the prompt: an outcome, not an error."""
         self.task.search.close()
         self.outcome = Outcome(question=self.task.question, answer=None, candidates=(), votes=(), cost=self.spent)
