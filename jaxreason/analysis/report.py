@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxreason.analysis import health_page, page, step_judgement, tables, training_page
+from jaxreason.analysis import difficulty_page, health_page, page, step_judgement, tables, training_page
 from jaxreason.analysis.figures import FIGURES, pictures, save_all
 from jaxreason.analysis.metrics import Metrics, metrics_of
 from jaxreason.analysis.rows import PHASES
@@ -122,9 +122,10 @@ def _section(run: Run, metrics: Metrics) -> str:
     parts = [
         *_heading(run, _made_with(run)),
         page.table(tables.columns(metrics), tables.rows(metrics)),
-        f'<p class="quiet">{page.text(tables.caption(metrics))}</p>',
+        f'<p class="quiet">{page.text(f"{tables.caption(metrics)} {tables.readings(metrics)}".rstrip())}</p>',
     ]
-    parts += [*pictures(FIGURES, metrics), _cost(metrics), _samples(metrics), *health_page.section(metrics)]
+    parts += [*pictures(FIGURES, metrics), *difficulty_page.section(metrics)]
+    parts += [_cost(metrics), _samples(metrics), *health_page.section(metrics)]
     parts += [_questions(run, metrics), *_inputs(run)]
     return '\n'.join(['<section>', *parts, '</section>'])
 

@@ -13,13 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason.core.budget import Budget
 from jaxreason.core.records import pool_from, to_line
-from jaxreason.core.types import Problem
+from jaxreason.data.datasets import load_problems
 from jaxreason.data.normalise import answer_key
 from jaxreason.evaluate.runner import evaluate
-from jaxreason.evaluate.units import Unit, records_of
-from tests.evaluate.tiny_world import read_config, read_lines
+from jaxreason.evaluate.units import records_of, units_of
+from tests.evaluate.tiny_world import IDS, read_config, read_lines
 
 N = 8
 AGGREGATIONS = ('last', 'min', 'prod', 'mean')
@@ -112,11 +111,12 @@ SAMPLES = st.tuples(st.sampled_from(['1/2', '0.5', '7', '7.0', 'x', None]), STEP
 
 @given(st.lists(SAMPLES, min_size=N, max_size=N))
 def test_ties_and_silence_follow_the_stated_rule(finished, samples):
-    template = finished.pools[0]
+    template = next(p for p in finished.pools if (p['question_id'], p['seed']) == (IDS[0], 0))
     candidates = [
         {**template['candidates'][place], 'sample': place, 'answer': answer, 'scores': {'mean_logprob': steps}}
         for place, (answer, steps) in enumerate(samples)
     ]
     pool = {**template, 'candidates': candidates}
-    unit = Unit(Problem(id=pool['question_id'], text='', answer=''), pool['seed'], None, Budget())
+    unit = units_of(finished.config, load_problems(finished.config.data))[0]
+    assert (unit.label, unit.problem.id, unit.seed) == (None, pool['question_id'], pool['seed'])
     check(pool, [json.loads(to_line(record)) for record in records_of(finished.config, unit, pool_from(pool))])
