@@ -99,10 +99,11 @@ def _level_axis(ax: 'Axes', frame: Frame, levels: Sequence[int], ns: Sequence[in
     """Bins as groups: their n as small ticks, their level and size below."""
     size = {row['level']: row['num_questions'] for row in frame}
     words = {levels[0]: ', easiest', levels[-1]: ', hardest'}
-    ticks = ns if len(ns) <= 4 else [ns[0], ns[-1]]
+    ticks = [n for n in ns if n in _PAPER] or [ns[0], ns[-1]]  # more would run into each other
     ax.set_xticks(
         [level + _place(n, ns) for level in levels for n in ticks], [str(n) for _ in levels for n in ticks], minor=True
     )
+    ax.xaxis.remove_overlapping_locs = False  # the middle n lies where the level does
     ax.set_xticks(levels, [f'\n{level}{words.get(level, "")}\n{size[level]} questions' for level in levels])
     ax.tick_params(axis='x', which='minor', labelsize=7.5, length=0)
     ax.tick_params(axis='x', which='major', length=0)

@@ -144,7 +144,7 @@ def _draw_accuracy(ax: 'Axes', frame: Frame, column: str) -> None:
     if bound:
         quiet = ax.xaxis.label.get_color()
         x, y = [row[column] for row in bound], [row['accuracy'] for row in bound]
-        ax.plot(x, y, '--', color=quiet, linewidth=1.2, label='pass@k of the samples (upper bound)', zorder=1.5)
+        ax.plot(x, y, '--', color=quiet, linewidth=1.2, label='pass@k (upper bound)', zorder=1.5)
         ax.annotate(f'k={bound[-1]["n"]}', (x[-1], y[-1]), (5, -4), textcoords='offset points', fontsize=8, color=quiet)
     if is_crowded:
         set_height(ax, 6.0)

@@ -58,7 +58,7 @@ def written(run_folder, tmp_path_factory):
 def test_the_page_is_whole_and_asks_nobody(written):
     reader = Reader(written)
     assert 'script' not in reader.tags and 'link' not in reader.tags
-    assert len(reader.addresses) == 10 and all(
+    assert len(reader.addresses) == 12 and all(
         (address or '').startswith('data:image/png;base64,') for address in reader.addresses
     )
     assert "default-src 'none'" in written and 'prefers-color-scheme: dark' in written and 'width=device-width' in written
@@ -134,7 +134,14 @@ def test_a_long_run_is_shortened_and_says_so(run_folder, tmp_path, monkeypatch):
 
 def test_the_figures_lie_in_their_run_folder(written, run_folder):
     names = {path.name for path in (run_folder / 'figures').iterdir()}
-    stems = ('accuracy_against_flops', 'gain_against_n', 'cost_by_phase', 'proxy_against_gold', 'verifier_reliability')
+    stems = (
+        'accuracy_against_n',
+        'accuracy_against_flops',
+        'gain_against_n',
+        'cost_by_phase',
+        'proxy_against_gold',
+        'verifier_reliability',
+    )
     assert names == {f'{stem}.{kind}' for stem in stems for kind in ('png', 'csv')}
 
 
