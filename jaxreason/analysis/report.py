@@ -26,6 +26,7 @@ from jaxreason.core.types import Verdict
 
 MAX_QUESTIONS = 200
 MAX_CANDIDATES = 8
+MAX_POOLS = 4  # shown without a click: a sweep of searches has one for each strategy and n
 MAX_CHARACTERS = 4_000
 
 _MARKS = {Verdict.CORRECT: '✓', Verdict.WRONG: '✗', Verdict.UNJUDGED: '?'}
@@ -158,7 +159,11 @@ def _samples(metrics: Metrics) -> str:
         ]
         rows += [(pool['pool'], name, f'{count:,}', f'{100 * count / total:.1f} %') for name, count in counts]
         rows.append((pool['pool'], 'questions with a correct sample', '', tables.percent(pool['any_correct'])))
-    return f'<h3>Samples</h3>{page.table(("pool", "what", "samples", "share"), rows, num_words=2)}' if rows else ''
+    if not rows:
+        return ''
+    table = page.table(('pool', 'what', 'samples', 'share'), rows, num_words=2)
+    names = f'{len(metrics["pools"])} pools of samples'
+    return f'<h3>Samples</h3>{table if len(metrics["pools"]) <= MAX_POOLS else page.folded(names, table)}'
 
 
 def _questions(run: Run, metrics: Metrics) -> str:
