@@ -1,7 +1,8 @@
 """From candidates to one answer: how solutions vote.
 
 Answers that are exactly equal vote together (`data.answers.answer_key`), under the wording of the earliest candidate. Ties go
-to the answer whose earliest candidate has the smallest sample index; candidates that name no answer do not vote.
+to the answer whose earliest candidate has the smallest sample index; candidates that name no answer do not vote. The score of
+a solution is the last, the least, the product or the mean of its steps' scores (`core.aggregation`), 0 where it has none.
 
 References:
     Snell et al., Scaling LLM Test-Time Compute Optimally, 2024, section 5.1 and appendix G (aggregation over steps, weighted
