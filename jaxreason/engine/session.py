@@ -124,7 +124,7 @@ class DeviceSession:
             self._rows = RowState.idle(self.sampler.num_rows)
             cache = self._empty_cache(self.sampler.num_rows, self.sampler.rows_per_slot, room)
             self._most_open = self._affordable_rows(longest)
-            suffixes = Suffixes(cache, self._empty_pool, self._most_open - cache.num_rows)
+            suffixes = Suffixes(cache, self._empty_pool, self._most_open - cache.num_rows, 'packed_layers' in self._params)
             self._seating = Seating(suffixes, self.sampler.rows_per_slot, self._move)
 
     @property
