@@ -176,10 +176,10 @@ def test_rows_are_copied_between_caches_bit_for_bit(dtype, way):
         target, same = filled(config, 2, 2, 64, room, seed=5), min(room, 128)
         k, v = copy((target.k, target.v), (source.k, source.v), jnp.array([3, 0, 0, 0]), jnp.array([1, 2, 0, 0]), jnp.int32(2))
         for found, had, source_rows in zip(k, target.k, source.k, strict=True):
-            np.testing.assert_array_equal(found[jnp.array([1, 2]), ..., :same], given[jnp.array([3, 0]), ..., :same])
+            np.testing.assert_array_equal(found[jnp.array([1, 2]), ..., :same], source_rows[jnp.array([3, 0]), ..., :same])
             np.testing.assert_array_equal(found[jnp.array([0, 3])], had[jnp.array([0, 3])])
         for found, had, source_rows in zip(v, target.v, source.v, strict=True):
-            np.testing.assert_array_equal(found[jnp.array([1, 2]), :, :same], given[jnp.array([3, 0]), :, :same])
+            np.testing.assert_array_equal(found[jnp.array([1, 2]), :, :same], source_rows[jnp.array([3, 0]), :, :same])
             np.testing.assert_array_equal(found[jnp.array([0, 3])], had[jnp.array([0, 3])])
 
 
