@@ -34,13 +34,13 @@ from jaxreason.core.terminal import printable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COVERAGE = 'pass@k'  # the label of the upper bound
+COVERAGE = 'pass@k'  # the label of what bounds every choice among independent samples; a tree search may reach more
 
 _PHASE_COLOURS = dict(zip(PHASES, ('#7d8590', '#3b82c4', '#e07b1a', '#8f6fd6'), strict=True))
 
 
 def accuracy_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Accuracy and its interval by n and FLOPs per question, and pass@k of the independent pools as the upper bound."""
+    """Accuracy and its interval by n and FLOPs per question, and pass@k of the independent pools, which bounds votes."""
     frame = [
         {'strategy': label_of(row), 'n': row['n'], 'flops': row['flops']['total'], **percent('accuracy', row['accuracy'])}
         for row in metrics['rows']
@@ -144,7 +144,7 @@ def _draw_accuracy(ax: 'Axes', frame: Frame, column: str) -> None:
     if bound:
         quiet = ax.xaxis.label.get_color()
         x, y = [row[column] for row in bound], [row['accuracy'] for row in bound]
-        ax.plot(x, y, '--', color=quiet, linewidth=1.2, label='pass@k (upper bound)', zorder=1.5)
+        ax.plot(x, y, '--', color=quiet, linewidth=1.2, label='pass@k of the samples', zorder=1.5)
         ax.annotate(f'k={bound[-1]["n"]}', (x[-1], y[-1]), (5, -4), textcoords='offset points', fontsize=8, color=quiet)
     if is_crowded:
         set_height(ax, 6.0)
