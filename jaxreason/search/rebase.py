@@ -59,6 +59,9 @@ class Rebase(Strategy):
     def generations(self) -> int:
         return self.n
 
+    def at(self, generations: int) -> 'Rebase':
+        return dataclasses.replace(self, n=generations)
+
     def search(self, question: Question, budget: Budget) -> Search:
         tree = Tree(question, budget, self.verifier)
         leaves = yield from tree.start(self.n)
