@@ -27,8 +27,8 @@ from jaxreason.core.types import Verdict
 
 MAX_QUESTIONS = 200
 MAX_CANDIDATES = 8
-MAX_POOLS = 4  # shown without a click: a sweep of searches has one for each strategy and n
 MAX_TREES = 3  # questions
+MAX_POOLS = 4  # shown without a click: a sweep of searches has one for each strategy and n
 MAX_CHARACTERS = 4_000
 
 _MARKS = {Verdict.CORRECT: '✓', Verdict.WRONG: '✗', Verdict.UNJUDGED: '?'}
