@@ -158,7 +158,7 @@ def _draw_curve(ax: 'Axes', x: Sequence[float], points: Frame, label: str, look:
     if len(points) == 1:
         ax.plot(x, y, look.marker, color=look.colour, label=f'{label} (n={points[0]["n"]})')
     else:
-        ax.plot(x, y, f'{look.marker}-', color=look.colour, label=label, linewidth=1.2 if is_crowded else None)
+        ax.plot(x, y, f'{look.marker}{look.line}', color=look.colour, label=label, linewidth=1.2 if is_crowded else None)
     draw_interval(ax, x, points, look.colour, as_bars=is_crowded)
     if not is_crowded and len(points) > 1:
         words = f'n={points[-1]["n"]}'
@@ -173,8 +173,10 @@ def plot_gain_against_n(ax: 'Axes', frame: Frame) -> None:
     for index, (label, rows) in enumerate(groups.items()):
         points = sorted(rows, key=lambda row: row['n'])
         x, y = [row['n'] * _nudge(index, len(groups)) for row in points], [row['gain'] for row in points]
-        colour, marker = styles[label]
-        ax.errorbar(x, y, yerr=bars('gain', points), fmt=f'{marker}-', color=colour, capsize=3, elinewidth=1.2, label=label)
+        colour, marker, line = styles[label]
+        ax.errorbar(
+            x, y, yerr=bars('gain', points), fmt=f'{marker}{line}', color=colour, capsize=3, elinewidth=1.2, label=label
+        )
     ax.axhline(0, color=ax.xaxis.label.get_color(), linewidth=1)
     n_axis(ax, frame)
     ax.set_ylabel(f'gain over {frame[0]["baseline"]}, percentage points' if frame else 'gain, percentage points')
