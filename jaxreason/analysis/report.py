@@ -12,9 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxreason.analysis import health_page, page, step_judgement, tables, training_page
+from jaxreason.analysis import difficulty_page, health_page, page, step_judgement, tables, training_page
 from jaxreason.analysis.figures import FIGURES, pictures, save_all
-from jaxreason.analysis.metrics import PHASES, Metrics, metrics_of
+from jaxreason.analysis.metrics import Metrics, metrics_of
+from jaxreason.analysis.rows import PHASES
 from jaxreason.analysis.run_folder import JudgementRun, Run, is_judgement, read_judgements, read_run
 from jaxreason.analysis.training_page import TrainingRun
 from jaxreason.analysis.tree_page import folded_tree
@@ -27,6 +28,7 @@ from jaxreason.core.types import Verdict
 MAX_QUESTIONS = 200
 MAX_CANDIDATES = 8
 MAX_TREES = 3  # questions
+MAX_POOLS = 4  # shown without a click: a sweep of searches has one for each strategy and n
 MAX_CHARACTERS = 4_000
 
 _MARKS = {Verdict.CORRECT: '✓', Verdict.WRONG: '✗', Verdict.UNJUDGED: '?'}
@@ -123,9 +125,10 @@ def _section(run: Run, metrics: Metrics) -> str:
     parts = [
         *_heading(run, _made_with(run)),
         page.table(tables.columns(metrics), tables.rows(metrics)),
-        f'<p class="quiet">{page.text(tables.caption(metrics))}</p>',
+        f'<p class="quiet">{page.text(f"{tables.caption(metrics)} {tables.readings(metrics)}".rstrip())}</p>',
     ]
-    parts += [*pictures(FIGURES, metrics), _cost(metrics), _samples(metrics), *health_page.section(metrics)]
+    parts += [*pictures(FIGURES, metrics), *difficulty_page.section(metrics)]
+    parts += [_cost(metrics), _samples(metrics), *health_page.section(metrics)]
     parts += [_questions(run, metrics), *_inputs(run)]
     return '\n'.join(['<section>', *parts, '</section>'])
 
@@ -158,7 +161,11 @@ def _samples(metrics: Metrics) -> str:
         ]
         rows += [(pool['pool'], name, f'{count:,}', f'{100 * count / total:.1f} %') for name, count in counts]
         rows.append((pool['pool'], 'questions with a correct sample', '', tables.percent(pool['any_correct'])))
-    return f'<h3>Samples</h3>{page.table(("pool", "what", "samples", "share"), rows, num_words=2)}' if rows else ''
+    if not rows:
+        return ''
+    table = page.table(('pool', 'what', 'samples', 'share'), rows, num_words=2)
+    names = f'{len(metrics["pools"])} pools of samples'
+    return f'<h3>Samples</h3>{table if len(metrics["pools"]) <= MAX_POOLS else page.folded(names, table)}'
 
 
 def _questions(run: Run, metrics: Metrics) -> str:

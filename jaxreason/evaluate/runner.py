@@ -25,7 +25,6 @@ from jaxreason.core.judged_steps import JudgedSteps
 from jaxreason.core.labels import LabelledQuestion
 from jaxreason.core.records import Pool, Record, pool_from
 from jaxreason.core.types import Problem
-from jaxreason.core.verifier_spec import VerifierChoice
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.grading import Grader
 from jaxreason.engine.backbone_verifier import heads_of
@@ -36,7 +35,7 @@ from jaxreason.engine.rows import RowChoice
 from jaxreason.engine.sampler import Sampler
 from jaxreason.engine.scoring_memory import memory_beside
 from jaxreason.engine.session import DeviceSession
-from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers
+from jaxreason.evaluate.config import EvaluateConfig, NamedVerifier, load_policy, load_verifiers, trained
 from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
 from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.journals import Journals
@@ -241,7 +240,7 @@ def open_session(
     config: Config,
     problems: Sequence[Problem],
     copies: Sequence[int],
-    choices: Mapping[str, VerifierChoice] | None,
+    choices: Mapping[str, NamedVerifier] | None,
     folder: RunFolder,
     peers: Peers,
     say: Callable[[str], None],
@@ -252,7 +251,8 @@ def open_session(
         config: of the run.
         problems: all of them, done or not: the shapes of the device programs must not depend on what is missing.
         copies: rows that each question may have at once.
-        choices: trained verifiers, by name; None where this process has nothing to do and only takes part in what all compare.
+        choices: the configuration's verifiers, by name; None where this process has nothing to do and only takes part in what
+            all compare.
         folder: of the run.
         peers: the processes.
         say: told what was chosen.
@@ -284,7 +284,7 @@ def open_session(
     config = _settle_rows(config, choice, folder, peers, say)
     session = dataclasses.replace(sampler, **vars(config.sampler)).session()
     session.prepare(questions)
-    digests = {name: verifiers[name].digest for name in choices}
+    digests = {name: verifiers[name].digest for name in trained(choices)}
     settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
     return config, session, verifiers
 

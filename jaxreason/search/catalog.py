@@ -2,6 +2,8 @@
 
 from jaxreason.search.beam_search import BeamSearch
 from jaxreason.search.best_of_n import BestOfN
+from jaxreason.search.borda import Borda
+from jaxreason.search.deepconf import DeepConf
 from jaxreason.search.dvts import DVTS
 from jaxreason.search.greedy import Greedy
 from jaxreason.search.lookahead import Lookahead
@@ -13,6 +15,8 @@ STRATEGIES: dict[str, type[Strategy]] = {
     'greedy': Greedy,
     'majority': Majority,
     'best_of_n': BestOfN,
+    'borda': Borda,
+    'deepconf': DeepConf,
     'beam_search': BeamSearch,
     'lookahead': Lookahead,
     'dvts': DVTS,

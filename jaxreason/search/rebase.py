@@ -17,7 +17,6 @@ from jaxreason.search.select import Vote
 from jaxreason.search.strategy import Strategy
 from jaxreason.search.tree import Tree
 
-
 _ROUNDING = 1e-9  # a share of 5 must not become 6 places because it came out as 5.000000000000001
 
 

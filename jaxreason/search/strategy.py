@@ -63,7 +63,7 @@ class Strategy(abc.ABC):
         Args:
             questions: texts, or questions with ids. The id addresses the draws: equal texts given as text share theirs.
             sampler: the policy and how it samples.
-            verifier: None where the strategy needs none; a mapping where it names the one it asks.
+            verifier: None where the strategy needs none; one by itself answers to whatever name the strategy asks for.
             seed: in [0, 2^32).
             budget: limits for each question.
             on_tick: called between two chunks of the device; what it raises ends the search.
@@ -77,7 +77,7 @@ class Strategy(abc.ABC):
         if isinstance(verifier, Mapping):
             verifiers.update(verifier)
         elif verifier is not None:
-            verifiers[None] = verifier
+            verifiers.update(dict.fromkeys((None, *self.judges), verifier))
         self.check(verifiers, sampler.stats, budget)
         asked = [Question(text_id(q), q) if isinstance(q, str) else q for q in questions]
         tasks = [Task(question, self.search(question, budget), budget, seed, self.generations) for question in asked]
