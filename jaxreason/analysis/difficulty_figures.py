@@ -65,7 +65,7 @@ def plot_by_difficulty(ax: 'Axes', frame: Frame, styles: Mapping[str, Look] | No
     ns = sorted({row['n'] for row in frame})
     levels = sorted({row['level'] for row in frame})
     for index, (label, rows) in enumerate(groups.items()):
-        colour, marker = styles[label]
+        colour, marker, line = styles[label]
         nudge = 0.2 * _ROOM * (index - (len(groups) - 1) / 2) / max(1, len(groups) - 1)
         for level in levels:
             points = sorted((row for row in rows if row['level'] == level), key=lambda row: row['n'])
@@ -76,7 +76,7 @@ def plot_by_difficulty(ax: 'Axes', frame: Frame, styles: Mapping[str, Look] | No
                 x,
                 y,
                 yerr=bars('accuracy', points),
-                fmt=f'{marker}-',
+                fmt=f'{marker}{line}',
                 color=colour,
                 linewidth=1.4,
                 capsize=2,

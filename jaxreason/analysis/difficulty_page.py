@@ -54,7 +54,7 @@ def _accuracies(found: Mapping[str, Any]) -> str:
     levels = [part['level'] for part in found['bins']]
     cells: dict[tuple[str, int, str], dict[int, str]] = {}
     for row in found['rows']:
-        cells.setdefault((tables.label(row), row['n'], row['pool']), {})[row['level']] = tables.percent(row['accuracy'])
+        cells.setdefault((tables.label(row), row['n'], row['pool']), {})[row['level']] = _short(row['accuracy'])
     order = {label: index for index, label in enumerate(dict.fromkeys(label for label, _, _ in cells))}
     rows = [
         (label, str(n), *(cells[label, n, pool].get(level, NOTHING) for level in levels))
@@ -63,6 +63,12 @@ def _accuracies(found: Mapping[str, Any]) -> str:
     note = 'Accuracy in per cent [95 % bootstrap interval over the questions of the level].'
     table = page.table(('strategy', 'n', *(f'level {level}' for level in levels)), rows)
     return f'{table}<p class="quiet">{note}</p>'
+
+
+def _short(value: Mapping[str, Any]) -> str:
+    """A share in per cent, its interval in whole ones: five of them fit on a line, and a level has few questions."""
+    bounds = '[none]' if value['low'] is None else f'[{100 * value["low"]:.0f}, {100 * value["high"]:.0f}]'
+    return f'{100 * value["point"]:.1f} {bounds}'
 
 
 def _differences(found: Mapping[str, Any], baseline: str | None) -> str:

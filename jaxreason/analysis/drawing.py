@@ -30,6 +30,7 @@ class Look(NamedTuple):
 
     colour: str
     marker: str
+    line: str  # of matplotlib; dotted where another strategy has the colour already
 
 
 _WIDTH = 7.2  # inches
@@ -39,7 +40,7 @@ _COLOURS = {
     'greedy': '#7d8590',
     'majority': '#3b82c4',
     'best_of_n': '#e07b1a',
-    'beam_search': '#2f9e6e',
+    'beam': '#2f9e6e',
     'lookahead': '#8f6fd6',
     'dvts': '#d1495b',
     'rebase': '#1f9bb4',
@@ -58,7 +59,7 @@ _THEMES: dict[Theme, dict[str, str]] = {
 
 
 def colours(labels: Iterable[str]) -> dict[str, str]:
-    """A colour for every strategy: that of its kind where the label begins with one, else one that its name decides."""
+    """A colour for every strategy: that of its kind where the label names one, else one that its name decides."""
     palette = list(_COLOURS.values())
     kinds = {label: _kind(label) for label in sorted(set(labels), key=lambda label: (label not in _COLOURS, label))}
     chosen: dict[str, str] = {}
@@ -74,15 +75,21 @@ def colours(labels: Iterable[str]) -> dict[str, str]:
 
 
 def looks(labels: Iterable[str]) -> dict[str, Look]:
-    """Colour and marker of every strategy; where there are more strategies than colours, the marker tells them apart."""
+    """Colour, marker and line of every strategy; where there are more strategies than colours, the others tell them apart."""
+    found: dict[str, Look] = {}
+    used: set[str] = set()
     tints = colours(labels)
-    return {label: Look(tints[label], _MARKERS[index % len(_MARKERS)]) for index, label in enumerate(sorted(tints))}
+    places = {label: index for index, label in enumerate(sorted(tints))}
+    for label, tint in tints.items():  # those of a kind before the others
+        found[label] = Look(tint, _MARKERS[places[label] % len(_MARKERS)], ':' if tint in used else '-')
+        used.add(tint)
+    return found
 
 
 def _kind(label: str) -> str | None:
-    """The longest kind with which a label begins, however it is written."""
-    words = re.sub('[^a-z0-9]+', '_', label.lower())
-    return max((kind for kind in _COLOURS if words.startswith(kind)), key=len, default=None)
+    """The longest kind that a label names, however it is written."""
+    words = '_' + re.sub('[^a-z0-9]+', '_', label.lower())
+    return max((kind for kind in _COLOURS if f'_{kind}' in words), key=len, default=None)
 
 
 def png(plot: Plot, frame: Frame, caption: str = '', theme: Theme = 'light') -> bytes:

@@ -34,13 +34,13 @@ from jaxreason.core.terminal import printable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COVERAGE = 'pass@k'  # the label of the upper bound
+COVERAGE = 'pass@k'  # the label of what bounds every choice among independent samples; a tree search may reach more
 
 _PHASE_COLOURS = dict(zip(PHASES, ('#7d8590', '#3b82c4', '#e07b1a', '#8f6fd6'), strict=True))
 
 
 def accuracy_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Accuracy and its interval by n and FLOPs per question, and pass@k of the independent pools as the upper bound."""
+    """Accuracy and its interval by n and FLOPs per question, and pass@k of the independent pools, which bounds votes."""
     frame = [
         {'strategy': label_of(row), 'n': row['n'], 'flops': row['flops']['total'], **percent('accuracy', row['accuracy'])}
         for row in metrics['rows']
@@ -144,7 +144,7 @@ def _draw_accuracy(ax: 'Axes', frame: Frame, column: str) -> None:
     if bound:
         quiet = ax.xaxis.label.get_color()
         x, y = [row[column] for row in bound], [row['accuracy'] for row in bound]
-        ax.plot(x, y, '--', color=quiet, linewidth=1.2, label='pass@k (upper bound)', zorder=1.5)
+        ax.plot(x, y, '--', color=quiet, linewidth=1.2, label='pass@k of the samples', zorder=1.5)
         ax.annotate(f'k={bound[-1]["n"]}', (x[-1], y[-1]), (5, -4), textcoords='offset points', fontsize=8, color=quiet)
     if is_crowded:
         set_height(ax, 6.0)
@@ -158,7 +158,7 @@ def _draw_curve(ax: 'Axes', x: Sequence[float], points: Frame, label: str, look:
     if len(points) == 1:
         ax.plot(x, y, look.marker, color=look.colour, label=f'{label} (n={points[0]["n"]})')
     else:
-        ax.plot(x, y, f'{look.marker}-', color=look.colour, label=label, linewidth=1.2 if is_crowded else None)
+        ax.plot(x, y, f'{look.marker}{look.line}', color=look.colour, label=label, linewidth=1.2 if is_crowded else None)
     draw_interval(ax, x, points, look.colour, as_bars=is_crowded)
     if not is_crowded and len(points) > 1:
         words = f'n={points[-1]["n"]}'
@@ -173,8 +173,10 @@ def plot_gain_against_n(ax: 'Axes', frame: Frame) -> None:
     for index, (label, rows) in enumerate(groups.items()):
         points = sorted(rows, key=lambda row: row['n'])
         x, y = [row['n'] * _nudge(index, len(groups)) for row in points], [row['gain'] for row in points]
-        colour, marker = styles[label]
-        ax.errorbar(x, y, yerr=bars('gain', points), fmt=f'{marker}-', color=colour, capsize=3, elinewidth=1.2, label=label)
+        colour, marker, line = styles[label]
+        ax.errorbar(
+            x, y, yerr=bars('gain', points), fmt=f'{marker}{line}', color=colour, capsize=3, elinewidth=1.2, label=label
+        )
     ax.axhline(0, color=ax.xaxis.label.get_color(), linewidth=1)
     n_axis(ax, frame)
     ax.set_ylabel(f'gain over {frame[0]["baseline"]}, percentage points' if frame else 'gain, percentage points')

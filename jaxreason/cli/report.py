@@ -43,6 +43,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         if not os.path.isfile(folder / 'records.jsonl'):  # unlike Path.is_file, it takes an impossible name for an absent one
             raise RunError(f'{folder}: no records.jsonl there; finish it with jaxreason evaluate ... --out {folder}.')
         summaries[folder] = metrics.write_metrics(folder, bins)
+    if bins is not None and not summaries:
+        raise RunError('report: --difficulty needs a run of jaxreason evaluate, got none: leave it out.')
     out = args.out or args.runs[0] / 'report.html'
     write_report(args.runs, out, summaries)
     print(out)

@@ -85,6 +85,22 @@ def test_the_best_of_a_level_has_nothing_above_it(found):
     assert (told['tree', 1]['baseline'], told['tree', 1]['point']) == ('vote', 0)  # as good, but named later
 
 
+def test_the_page_tells_accuracy_and_differences_of_every_level(bins):
+    summary = metrics.metrics_of(RUN, bins)
+    text = Reader('\n'.join(difficulty_page.section(summary))).text.split('\n')
+    start = next(index for index, word in enumerate(text) if word == 'beam')
+    assert text[start : start + 7] == [
+        'beam',
+        '4',
+        '50.0 [0, 100]',
+        '0.0 [none]',
+        '0.0 [none]',
+        '50.0 [0, 100]',
+        '100.0 [none]',
+    ]
+    assert 'over vote' in text and '-50.0 [-100.0, 0.0] vote' in text and '-100.0 [none] beam' in text
+
+
 def test_levels_weighed_by_their_questions_give_the_whole(found):
     rows = metrics.metrics_of(RUN)['rows']
     for row in rows:

@@ -36,7 +36,7 @@ def test_the_csv_holds_what_the_figure_shows(summary, tmp_path):
     drawn = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in ax.get_lines()}
     for label in ('majority', 'best_of_n'):
         assert drawn[label] == [[float(row['flops']), float(row['accuracy'])] for row in rows if row['strategy'] == label]
-    assert len(drawn['pass@k (upper bound)']) == sum(row['strategy'] == 'pass@k' for row in rows) == 5
+    assert len(drawn['pass@k of the samples']) == sum(row['strategy'] == 'pass@k' for row in rows) == 5
     assert ax.get_xscale() == 'log' and ax.get_ylim()[0] == 0
 
 
@@ -136,7 +136,10 @@ def test_a_stranger_does_not_take_the_colour_of_a_kind():
     )
     for strangers in ([f's{index}' for index in range(count)] for count in range(12)):
         assert drawing.colours([*strangers, 'dvts'])['dvts'] == drawing.colours(['dvts'])['dvts']
-    assert len(set(drawing.looks(f's{i}' for i in range(24)).values())) == 24
+    assert drawing.colours(['weak beam', 'dvts'])['weak beam'] == drawing.colours(['beam_search'])['beam_search']
+    found = drawing.looks(f's{i}' for i in range(24)).values()
+    assert len(set(found)) == 24
+    assert len({(look.colour, look.line) for look in drawing.looks(['beam', 'weak beam', *'abcdefghijkl']).values()}) == 14
 
 
 def test_a_strategy_has_one_colour_in_all_figures():

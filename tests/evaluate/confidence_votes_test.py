@@ -63,7 +63,7 @@ PLAIN = {
 
 def test_one_pool_gives_every_vote_at_every_n(run):
     pools = {line['question_id']: pool_from(line) for line in read_lines(run / 'pools' / 'samples.jsonl')}
-    assert len(pools) == 4 and {path.name for path in (run / 'pools').iterdir()} == {'samples.jsonl', 'beam.jsonl'}
+    assert len(pools) == 4 and {path.name for path in (run / 'pools').iterdir()} == {'samples.jsonl', 'beam.n4.jsonl'}
     records = [record for record in read_lines(run / 'records.jsonl') if record['strategy'] in PLAIN]
     assert len(records) == 4 * len(PLAIN) * 3
     for record in records:

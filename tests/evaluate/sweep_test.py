@@ -145,3 +145,19 @@ def test_a_run_says_what_it_leaves_out_and_resumes_what_is_there(world, tmp_path
     said.clear()
     evaluate(config, tmp_path / 'run', say=said.append)
     assert not said, 'all is done'
+
+
+def test_subtrees_of_a_real_policy_do_not_know_how_many_there_are(world, tmp_path):
+    """Prefixes of other subtrees stand in the same device batches; tokens, scores and FLOPs are those of the small search."""
+    found = {}
+    for n in (2, 8):
+        words = (
+            *('data.limit=3', 'seeds=[5]', 'sampler.max_tokens=40', 'n=[2, 8]'),
+            f'strategies={{dvts: {{kind: dvts, n: {n}, beam_width: 2, verifier: mean_logprob}}}}',
+        )
+        evaluate(read_config(world, *words), tmp_path / f'{n}')
+        records = read_lines(tmp_path / f'{n}/records.jsonl')
+        found[n] = [(r['blocks'][0], r['votes'], r['question_id']) for r in records if r['n'] == 2]
+    assert len(found[2]) == 3 and found[8] == found[2]
+    pools = read_lines(tmp_path / '2/pools/dvts.n2.jsonl')
+    assert any(pool['pruned'] for pool in pools), 'something was forked'
