@@ -14,6 +14,7 @@ _HOME = {
     'SelfCertainty': 'jaxreason.engine.verifier',
     'BeamSearch': 'jaxreason.search.beam_search',
     'BestOfN': 'jaxreason.search.best_of_n',
+    'BudgetForcing': 'jaxreason.search.budget_forcing',
     'DVTS': 'jaxreason.search.dvts',
     'Greedy': 'jaxreason.search.greedy',
     'Lookahead': 'jaxreason.search.lookahead',

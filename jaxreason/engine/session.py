@@ -25,6 +25,7 @@ from jaxreason.core.protocols import Job
 from jaxreason.core.types import Finish, Question, Row
 from jaxreason.engine.buckets import bucket, check_context
 from jaxreason.engine.decode import Halt, RowState, Tables, decode_chunk
+from jaxreason.engine.forced import feed_words, with_words
 from jaxreason.engine.mesh import spans_processes, to_host, use_mesh
 from jaxreason.engine.read_heads import ReadHead
 from jaxreason.engine.timing import Timing
@@ -138,6 +139,33 @@ class DeviceSession:
         assert job.row.finish is Finish.OPEN and 0 < job.max_tokens <= self.most_tokens(job.row), 'a row that can grow'
         self._queue.append(job)
         self._queued.add(job.row.handle)
+
+    def append(self, row: Row, text: str, cut: str) -> Row:
+        return with_words(row, text, cut, self.sampler, len(self._prompt(row.question)))
+
+    def feed(self, row: Row) -> Row:
+        held = self._held[row.handle]
+        prompt, num_words = self._prompt(row.question), row.cost.prompt_tokens - held.row.cost.prompt_tokens
+        assert self._cache is not None, 'rows are started after shapes are chosen'
+        with use_mesh(self._lm.mesh), self.timing.pumping():
+            fed = feed_words(
+                self.sampler,
+                self._params,
+                self._heads,
+                self._prompt_keys(row.question),
+                self._keys_and_values(held),
+                self._cache.row_room,
+                (prompt[-1], *row.tokens[:-1]),
+                row.tokens[len(row.tokens) - num_words :],
+            )
+        self.timing.prefilled += fed.num_run
+        self._vacate(held)
+        finish = row.finish if fed.is_finite else Finish.FAILED
+        stats = {name: (*values, *fed.stats[name]) for name, values in row.stats.items()}
+        held.row = dataclasses.replace(row, stats=stats, finish=finish)
+        held.matcher, _, _ = self.sampler.boundaries.follow(row.tokens)
+        held.parked = fed.parked if finish is Finish.OPEN else None
+        return held.row
 
     def take(self, rows: Sequence[Row], indices: Sequence[int]) -> tuple[Row, ...]:
         taken: list[Row] = []
@@ -299,12 +327,16 @@ class DeviceSession:
             held.place = None
 
     def _install(self, slot: int, question: Question) -> None:
-        """Gives a slot the prompt of `question`, computing its keys and values if no slot has had them yet."""
+        """Gives a slot the prompt of `question`."""
+        assert self._cache is not None and len(self._prompt(question)) <= self._cache.prompt_room, 'prepare knew this prompt'
+        self._cache = _install(self._cache, np.array([slot], np.int32), self._prompt_keys(question))
+        self._slots[slot] = question
+
+    def _prompt_keys(self, question: Question) -> Cache:
+        """Keys and values of a question's prompt."""
         if question not in self._prefilled:
             self._prefilled[question] = self._prefill(self._prompt(question))
-        assert self._cache is not None and len(self._prompt(question)) <= self._cache.prompt_room, 'prepare knew this prompt'
-        self._cache = _install(self._cache, np.array([slot], np.int32), self._prefilled[question])
-        self._slots[slot] = question
+        return self._prefilled[question]
 
     def _prefill(self, prompt: tuple[int, ...]) -> Cache:
         """Keys and values of all prompt tokens but the last, which every row feeds itself."""

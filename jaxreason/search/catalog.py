@@ -2,6 +2,7 @@
 
 from jaxreason.search.beam_search import BeamSearch
 from jaxreason.search.best_of_n import BestOfN
+from jaxreason.search.budget_forcing import BudgetForcing
 from jaxreason.search.dvts import DVTS
 from jaxreason.search.greedy import Greedy
 from jaxreason.search.lookahead import Lookahead
@@ -13,6 +14,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     'greedy': Greedy,
     'majority': Majority,
     'best_of_n': BestOfN,
+    'budget_forcing': BudgetForcing,
     'beam_search': BeamSearch,
     'lookahead': Lookahead,
     'dvts': DVTS,
