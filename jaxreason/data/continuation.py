@@ -71,7 +71,7 @@ def _encode_on(tokenizer: Tokenizer, runs: list[str | int]) -> list[int]:
         return []
     id_before = tokenizer.eos_ids[0]
     ids = encode_continued(tokenizer, [id_before, *runs], '')[1:]
-    if not isinstance(runs[0], str) or not tokenizer.token_bytes(ids[0]).startswith(b' ') or runs[0].startswith(' '):
+    if not isinstance(runs[0], str) or not b''.join(map(tokenizer.token_bytes, ids)).startswith(f' {runs[0]}'.encode()):
         return ids
     # This encoder writes a space after a special piece: what goes on must be encoded behind text, which is then taken off.
     for before in ('\n', '.'):

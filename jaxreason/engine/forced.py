@@ -49,8 +49,10 @@ def with_words(row: Row, text: str, cut: str, sampler: 'Sampler', prompt_tokens:
     boundaries = sampler.boundaries
     try:
         kept, new = continuation(tokenizer, said, text, cut, boundaries.stop_strings)
-    except TokenizerError as error:
-        raise ConfigError(f'{text!r} cannot be put into a solution of {sampler.lm.name}: {error}') from None
+    except TokenizerError:
+        raise ConfigError(
+            f'expected words that the tokenizer of {sampler.lm.name} can write, got {text!r}: use others.'
+        ) from None
     tokens = (*row.tokens[:kept], *new)
     if len(tokens) >= sampler.max_tokens or row.finish is Finish.FAILED:
         return row

@@ -64,3 +64,205 @@ def test_a_row_with_words_has_drawn_them(make_sampler):
         for old, new in zip(after, rows, strict=True):
             words = slice(len(old.tokens) - len(WORDS), len(old.tokens))
             assert set(new.stats['sampled_logprob'][words]) == {0.0}
+
+
+def test_it_goes_on_as_a_row_whose_prompt_was_that_text(lm, make_sampler):
+    """Greedy decoding behind the words takes the argmax of the uncached forward over prompt, row and words."""
+    sampler = make_sampler(max_tokens=64, temperature=1.5)
+
+    def search(question):
+        return (yield from wait_search(question, greedy=True))
+
+    for question, (_, after, rows, _) in zip(QUESTIONS, run(search, sampler), strict=True):
+        for old, new, (_, _, logits) in zip(after, rows, said(sampler, rows, question), strict=True):
+            drawn = len(old.tokens)
+            assert new.tokens[drawn:] == tuple(np.argmax(logits[drawn:], axis=-1)) and len(new.tokens) > drawn
+    # Words put behind nothing are a longer prompt.
+    raw = PromptSpec(template='raw', step_delimiter='.')
+    longer = Question('q1', QUESTIONS[1].text + WORDS)
+    expected = Greedy().solve([longer], make_sampler(max_tokens=64 - len(WORDS)), seed=5)[0].candidates[0]
+    assert raw.encode(lm.tokenizer, longer.text) == [
+        *raw.encode(lm.tokenizer, QUESTIONS[1].text), *lm.tokenizer.encode(WORDS)
+    ]  # fmt: skip
+
+    def begin(question):
+        rows, _ = yield Start(question)
+        rows, _ = yield Append(rows, (WORDS,))
+        rows, _ = yield Extend(rows, greedy=True)
+        return rows
+
+    (row,) = run(begin, make_sampler(max_tokens=64), [QUESTIONS[1]])[0]
+    assert row.tokens[len(WORDS) :] == expected.tokens and row.finish is expected.finish
+
+
+@pytest.mark.parametrize('num_rows, rows_per_slot', [(8, 2), (2, 1), (4, 4)])
+def test_rows_chunks_and_company_change_nothing(make_sampler, num_rows, rows_per_slot):
+    settings = {'max_tokens': 48, 'temperature': 1.5}
+    expected = run(wait_search, make_sampler(**settings))
+    sampler = make_sampler(**settings, num_rows=num_rows, rows_per_slot=rows_per_slot, chunk=3)
+    found = run(wait_search, sampler, QUESTIONS[::-1])[::-1]
+    assert [[r.tokens for r in rows] for _, _, rows, _ in found] == [[r.tokens for r in rows] for _, _, rows, _ in expected]
+    assert run(wait_search, make_sampler(**settings), QUESTIONS[2:3])[0][2][0].stats == expected[2][2][0].stats
+
+
+def test_pieces_of_a_long_row_join(make_sampler, monkeypatch):
+    """A row longer than a piece, words longer than a piece of words: the pieces give what one pass gives."""
+    sampler = make_sampler(max_tokens=64, temperature=1.5)
+
+    def search(question):
+        return (yield from wait_search(question, pause=21, max_tokens=8))
+
+    expected = run(search, sampler)
+    monkeypatch.setattr(forced, 'PIECE', 8)
+    monkeypatch.setattr(forced, 'WORDS', 5)
+    for (_, _, rows, _), (_, _, cut, _) in zip(expected, run(search, sampler), strict=True):
+        for row, other in zip(rows, cut, strict=True):
+            assert row.tokens == other.tokens
+            np.testing.assert_allclose(row.stats['logprob'], other.stats['logprob'], atol=2e-5)
+
+
+def test_forks_of_a_row_with_words_share_it_and_draw_anew(make_sampler):
+    sampler = make_sampler(max_tokens=64, temperature=1.5)
+
+    def search(question):
+        rows, _ = yield Start(question)
+        rows, _ = yield Extend(rows, max_tokens=6)
+        rows, _ = yield Append(rows, (WORDS,))
+        text = rows[0].text
+        if question != QUESTIONS[3]:
+            rows, _ = yield Take(rows, (0, 0, 0))
+        rows, _ = yield Extend(rows)
+        return text, rows
+
+    found = run(search, sampler)
+    alone = run(search, sampler, QUESTIONS[3:])[0][1]
+    assert [row.tokens for row in alone] == [row.tokens for row in found[3][1]]
+    for question, (text, rows) in zip(QUESTIONS, found, strict=True):
+        assert all(row.text.startswith(text) for row in rows)
+        for row, (logprob, _, _) in zip(rows, said(sampler, rows, question), strict=True):
+            np.testing.assert_allclose(row.stats['logprob'], logprob, atol=2e-5)
+    assert any(len({row.tokens for row in rows}) == 3 for _, rows in found)
+
+
+def test_what_was_said_from_a_mark_on_is_dropped(make_sampler):
+    sampler = make_sampler(max_tokens=64, temperature=1.5)
+
+    def search(question):
+        rows, _ = yield Start(question, copies=4)
+        before, _ = yield Extend(rows, until=Until.STEP)
+        after, cost = yield Append(before, ('wait ', None, 'wait ', 'wait '), cut='a')
+        rows, _ = yield Extend(after, until=Until.STEP)
+        return before, after, rows, cost
+
+    num_cut = 0
+    for question, (before, after, rows, cost) in zip(QUESTIONS, run(search, sampler), strict=True):
+        prompt = len(sampler.prompt.encode(sampler.lm.tokenizer, question.text))
+        assert after[1] is before[1]
+        for index in (0, 2, 3):
+            old, new = before[index], after[index]
+            stays = old.text.partition('a')[0]
+            num_cut += stays != old.text
+            assert new.text == stays + 'wait ' and new.finish is Finish.OPEN and not new.at_boundary
+            kept = len(new.tokens) - 5
+            assert new.tokens[:kept] == old.tokens[:kept]
+            price = decode_flops(sampler.lm.config, prompt, kept, 5)
+            dropped = decode_flops(sampler.lm.config, prompt, kept, len(old.tokens) - kept)
+            assert new.cost.decode == old.cost.decode + price and new.cost.discarded == dropped
+            assert new.cost.prompt_tokens == 5 and new.cost.new_tokens == old.cost.new_tokens
+        assert cost.decode == sum(new.cost.decode - old.cost.decode for old, new in zip(before, after, strict=True))
+        assert cost.prompt_tokens == 15 and cost.new_tokens == 0
+        for row, (logprob, _, _) in zip(rows, said(sampler, rows, question), strict=True):
+            np.testing.assert_allclose(row.stats['logprob'], logprob, atol=2e-5)
+            split = sampler.boundaries.split(row.tokens)
+            assert (row.steps, row.step_ends, row.text) == (split.steps, split.step_ends, split.text)
+            assert row.at_boundary == (row.finish is Finish.OPEN)
+    assert num_cut
+
+
+def test_words_may_end_a_step_or_a_solution(make_sampler):
+    sampler = make_sampler(max_tokens=64, stop=('7+7',))
+
+    def search(question):
+        rows, _ = yield Start(question, copies=3)
+        return (yield Append(rows, ('7. ', 'so 7.', 'so 7+7 is')))[0]
+
+    step, end, stop = run(search, sampler, QUESTIONS[:1])[0]
+    assert step.steps == ('7.', ' ') and not step.at_boundary
+    assert end.steps == ('so 7.',) and end.at_boundary and end.finish is Finish.OPEN
+    assert (stop.text, stop.finish, len(stop.tokens)) == ('so ', Finish.STOP, 6)
+
+
+def test_a_stop_string_is_dropped_with_what_follows(make_sampler):
+    sampler = make_sampler(max_tokens=64, stop=('.',), temperature=2.0)
+    cut = 0
+    for before, after, _, _ in run(wait_search_to_the_end, sampler):
+        for old, new in zip(before, after, strict=True):
+            assert new.text == old.text + 'wait'
+            cut += old.finish is Finish.STOP and old.tokens[-1] not in sampler.lm.eos_ids
+    assert cut
+
+
+def wait_search_to_the_end(question):
+    rows, _ = yield Start(question, copies=6)
+    before, _ = yield Extend(rows, max_tokens=40)
+    after, cost = yield Append(before, ('wait',) * 6)
+    rows, _ = yield Extend(after)
+    return before, after, rows, cost
+
+
+def test_there_may_be_no_room(make_sampler):
+    sampler = make_sampler(max_tokens=16)
+
+    def search(question):
+        rows, _ = yield Start(question, copies=2)
+        before, _ = yield Extend(rows, max_tokens=12)
+        after, cost = yield Append(before, ('more', 'mor'))
+        assert cost.flops == (after[1].cost.flops - before[1].cost.flops)
+        return before, after
+
+    ended = 0
+    for before, after in run(search, sampler):
+        (old, _), (new, one_token_left) = before, after
+        if old.finish is Finish.OPEN:
+            assert new.tokens == old.tokens and new.finish is Finish.LENGTH
+            ended += 1
+        assert one_token_left.finish is Finish.OPEN
+    assert ended
+
+
+def test_verifiers_read_rows_with_words(make_sampler):
+    def search(question):
+        rows, _ = yield Start(question, copies=2)
+        rows, _ = yield Extend(rows, until=Until.STEP)
+        yield Score(rows)
+        rows, _ = yield Append(rows, ('wait',) * 2, cut='1')
+        rows, _ = yield Extend(rows, until=Until.STEP)
+        return rows, (yield Score(rows))[0]
+
+    for rows, scores in run(search, make_sampler(max_tokens=64), verifiers={None: MeanLogprob()}):
+        for row, each in zip(rows, scores, strict=True):
+            assert len(each) == len(row.steps)
+            assert each[-1] == pytest.approx(np.exp(np.mean(row.stats['logprob'])))
+
+
+def test_a_mesh_puts_in_the_same_words(wide, make_sampler):  # noqa: F811
+    lm = spread_over(wide, {'data': 2, 'model': 4})
+    sampler = dataclasses.replace(make_sampler(max_tokens=48, num_rows=16), lm=wide)
+    expected = run(wait_search, sampler)
+    found = run(wait_search, dataclasses.replace(sampler, lm=lm))
+    for (_, _, rows, _), (_, _, spread, _) in zip(expected, found, strict=True):
+        for row, other in zip(rows, spread, strict=True):
+            assert row.tokens == other.tokens
+            np.testing.assert_allclose(row.stats['logprob'], other.stats['logprob'], atol=2e-4)
+
+
+def test_words_that_the_vocabulary_lacks_are_refused(make_sampler):
+    def search(question, text, cut=''):
+        rows, _ = yield Start(question)
+        yield Append(rows, (text,), cut)
+
+    with pytest.raises(ConfigError, match="expected words that the tokenizer of tiny can write, got 'Wait'"):
+        run(lambda question: search(question, 'Wait'), make_sampler(), QUESTIONS[:1])
+    (special, *_) = make_sampler().lm.tokenizer.special_pieces
+    with pytest.raises(ConfigError, match='is a special token of tiny, which is no text'):
+        run(lambda question: search(question, 'wait', special), make_sampler(), QUESTIONS[:1])
