@@ -18,6 +18,9 @@ from jaxreason.search.strategy import Strategy
 from jaxreason.search.tree import Tree
 
 
+_ROUNDING = 1e-9  # a share of 5 must not become 6 places because it came out as 5.000000000000001
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rebase(Strategy):
     """Grows `n` prefixes step by step; the ways on are shared out in proportion to exp(score / balance).
@@ -83,6 +86,8 @@ def balanced(values: Sequence[float], places: int, balance: float) -> list[int]:
     rests = list(itertools.accumulate(reversed(weights)))[::-1]  # of each and all behind it
     ways, left = [0] * len(values), places
     for index, weight, rest in zip(ranked, weights, rests, strict=True):
-        ways[index] = min(left, math.ceil(left * weight / rest)) if left else 0
+        if not left:
+            break
+        ways[index] = min(left, math.ceil(left * weight / rest - _ROUNDING))
         left -= ways[index]
     return ways

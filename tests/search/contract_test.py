@@ -1,0 +1,129 @@
+"""What every strategy of the catalog promises: budgets are kept, costs add up, company and order change nothing."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxreason.core.budget import Budget
+from jaxreason.core.cost import total
+from jaxreason.core.types import Finish, Question
+from jaxreason.search.catalog import STRATEGIES
+from tests.search.fakes import FakeSampler, HashVerifier
+
+QUESTIONS = [Question(f'q{i}', f'question {i}') for i in range(6)]
+TREES = ('beam_search', 'lookahead', 'dvts', 'rebase')
+WIDTHS = st.sampled_from([1, 2, 3])
+SETTINGS = {
+    'greedy': st.just({}),
+    'majority': st.fixed_dictionaries({'n': st.integers(1, 6)}),
+    'best_of_n': st.fixed_dictionaries({'n': st.integers(1, 6), 'vote': st.sampled_from(['weighted', 'naive'])}),
+    'beam_search': st.fixed_dictionaries(
+        {'n': st.integers(3, 9), 'beam_width': st.one_of(WIDTHS, st.just('sqrt')), 'filter_duplicates': st.booleans()}
+    ),
+    'lookahead': st.fixed_dictionaries({'n': st.integers(3, 6), 'beam_width': WIDTHS, 'lookahead': st.integers(0, 3)}),
+    'dvts': st.fixed_dictionaries({'n': st.just(6), 'beam_width': WIDTHS, 'lookahead': st.integers(0, 2)}),
+    'rebase': st.fixed_dictionaries({'n': st.integers(1, 9), 'balance': st.floats(0.01, 3)}),
+}  # fmt: skip
+ITERATIONS = st.integers(1, 6)
+
+
+def strategies():
+    """A strategy of every kind, under any settings."""
+
+    def build(kind):
+        extra = st.fixed_dictionaries({'num_iterations': ITERATIONS}) if kind in TREES else st.just({})
+        return st.builds(lambda fields, more: STRATEGIES[kind](**fields, **more), SETTINGS[kind], extra)
+
+    return st.sampled_from(sorted(STRATEGIES)).flatmap(build)
+
+
+def test_every_strategy_is_tried():
+    assert SETTINGS.keys() == STRATEGIES.keys()
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    strategy=strategies(),
+    tokens=st.one_of(st.none(), st.integers(0, 150)),
+    flops=st.one_of(st.none(), st.integers(0, 4000)),
+    seed=st.integers(0, 20),
+)
+def test_a_budget_is_a_contract(strategy, tokens, flops, seed):
+    budget = Budget(tokens=tokens, flops=flops, generations=strategy.generations)
+    sampler = FakeSampler()
+    for outcome in strategy.solve(QUESTIONS[:3], sampler, HashVerifier(), seed=seed, budget=budget):
+        assert tokens is None or outcome.cost.new_tokens <= tokens
+        assert flops is None or outcome.cost.flops <= flops
+        assert len(outcome.candidates) <= strategy.generations
+        assert outcome.cost.discarded + outcome.cost.lookahead <= outcome.cost.flops
+        if tokens is None and flops is None:
+            assert all(c.finish is Finish.STOP for c in outcome.candidates) and outcome.candidates
+    assert not sampler.last.held
+
+
+@settings(deadline=None, max_examples=100)
+@given(strategies(), st.integers(0, 20))
+def test_costs_add_up(strategy, seed):
+    for outcome in strategy.solve(QUESTIONS[:2], FakeSampler(), HashVerifier(), seed=seed):
+        own = total([*(c.cost for c in outcome.candidates), *(b.cost for b in outcome.pruned)])
+        rest = outcome.cost.flops - own.flops
+        assert rest == outcome.cost.prefill + outcome.cost.lookahead
+        assert 0 <= outcome.cost.discarded <= sum(b.cost.flops for b in outcome.pruned)
+
+
+@settings(deadline=None, max_examples=40)
+@given(strategies(), st.integers(1, 20), st.integers(1, 7))
+def test_rows_chunks_and_company_change_no_outcome(strategy, num_rows, per_pump):
+    expected = [strategy.solve([question], FakeSampler(), HashVerifier(), seed=1)[0] for question in QUESTIONS]
+    sampler = FakeSampler(num_rows=num_rows, per_pump=per_pump)
+    assert strategy.solve(QUESTIONS[::-1], sampler, HashVerifier(), seed=1) == expected[::-1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(strategies(), st.integers(0, 20))
+def test_a_tree_is_whole(strategy, seed):
+    """Every branch begins where its parent was at that time, and no number is given twice."""
+    for outcome in strategy.solve(QUESTIONS[:3], FakeSampler(), HashVerifier(), seed=seed):
+        own = {c.sample: (c.parent, c.forked_at, c.steps[c.forked_at :]) for c in outcome.candidates}
+        own |= {b.sample: (b.parent, b.forked_at, b.steps) for b in outcome.pruned}
+        assert len(own) == len(outcome.candidates) + len(outcome.pruned)
+
+        def steps(number, own=own):
+            parent, forked_at, mine = own[number]
+            return mine if parent is None else (*steps(parent)[:forked_at], *mine)
+
+        for c in outcome.candidates:
+            assert steps(c.sample) == c.steps
+        for number, (parent, forked_at, _) in own.items():
+            assert parent is None or (parent < number and len(steps(parent)) >= forked_at)
+
+
+def test_what_cannot_be_paid_is_unscored_and_still_answers():
+    """The budget pays the solutions, but not the verifier: nothing that was generated is lost."""
+
+    class Dear(HashVerifier):
+        def price(self, row, num_tokens):
+            return 0 if num_tokens else 10**9  # nothing is kept back for it, and then it is too dear
+
+    for kind in ('best_of_n', *TREES):
+        outcome = STRATEGIES[kind](n=4).solve(QUESTIONS[:1], FakeSampler(), Dear(), seed=3, budget=Budget(flops=10**6))[0]
+        assert outcome.candidates and outcome.answer is not None and outcome.cost.verify == 0
+        assert {c.unscored['verifier'] for c in outcome.candidates} == {'budget'}
+
+
+@pytest.mark.parametrize('kind', TREES)
+def test_questions_share_calls_of_the_verifier(kind):
+    """All live beams of all questions advance together."""
+
+    class Counting(HashVerifier):
+        calls = 0
+
+        def score(self, rows, carry):
+            self.calls += 1
+            return super().score(rows, carry)
+
+    alone, together = Counting(), Counting()
+    for question in QUESTIONS:
+        STRATEGIES[kind](n=4).solve([question], FakeSampler(num_rows=64), alone, seed=0)
+    STRATEGIES[kind](n=4).solve(QUESTIONS, FakeSampler(num_rows=64), together, seed=0)
+    assert together.calls <= alone.calls / 2
