@@ -1,8 +1,8 @@
 """Words put into a row: what the row is with them, and the pass that makes their keys and statistics.
 
-A row that has ended has left the device, and its keys with it. They are computed anew in pieces of a fixed length against the
-keys of its prompt, so that there is one program whatever the lengths; the words themselves go through a second program, which
-reads of each what the decode loop reads of a token that it draws. A row's keys depend on its own tokens only.
+A row that has ended has left the device, so the keys of a row with words are computed anew, in pieces of a fixed length against
+the keys of its prompt: one program, whatever the lengths. The words themselves go through a second program, which reads of each
+what the decode loop reads of a token that it draws. A row's keys depend on its own tokens only.
 
 Legend: `p` tokens of a piece, `v` vocabulary.
 """
@@ -22,7 +22,7 @@ from jaxreason.core.errors import ConfigError, TokenizerError
 from jaxreason.core.flops import decode_flops
 from jaxreason.core.types import Finish, Row
 from jaxreason.data.continuation import continuation
-from jaxreason.engine.mesh import to_host
+from jaxreason.engine.mesh import replicate, to_host
 from jaxreason.engine.read_heads import ReadHead, read_heads
 from jaxreason.engine.sampling import Rule, draw
 from jaxreason.models.cache import Cache
@@ -75,9 +75,9 @@ def with_words(row: Row, text: str, cut: str, sampler: 'Sampler', prompt_tokens:
 
 
 class Fed(NamedTuple):
-    """Keys and values of a row as `Cache.read_rows` gives them, the statistics of its words, and whether there is no NaN."""
+    """What a row with words has written, the only row of a cache; the statistics of its words, and whether none is NaN."""
 
-    parked: Any
+    row: Cache
     stats: dict[str, tuple[float, ...]]
     is_finite: bool
     num_run: int  # positions, padding included
@@ -88,34 +88,26 @@ def feed_words(
     params: Any,
     heads: Mapping[str, ReadHead],
     prompt: Cache,
-    past: Any,
     room: int,
     fed: Sequence[int],
     words: Sequence[int],
 ) -> Fed:
-    """Runs the policy over the words at the end of a row.
+    """Runs the policy over a row that ends in words.
 
     Args:
         sampler: what is read of each token.
         params: of the policy, as its session decodes with them.
         heads: read as well.
         prompt: the keys of the row's prompt, without its last token, as the only row of a cache.
-        past: keys and values that the row has, of more tokens perhaps than are kept; None for none.
         room: tokens that a row can write.
         fed: the tokens that a row with the words has fed: the prompt's last one, then its own without the last.
         words: the tokens of the words.
     """
     config, kept = sampler.lm.config, len(fed) - len(words)
-    if past is None:
-        held = _nothing(config, room, sampler.resolved_cache_dtype)
-        known = 0
-    else:
-        k, v, length = past
-        known = min(int(to_host(length, sampler.lm.mesh)[0]), kept)
-        held = (k, v, np.array([known], np.int32))
+    row = replicate(Cache.empty(config, 1, 1, 0, room, sampler.resolved_cache_dtype), sampler.lm.mesh)
     piece, num_run = min(PIECE, room), 0
-    for at in range(known, kept, piece):
-        held = _remember(config, params, prompt, held, *_piece(fed[at : min(at + piece, kept)], piece))
+    for at in range(0, kept, piece):
+        row = _remember(config, params, prompt, row, *_piece(fed[at : min(at + piece, kept)], piece))
         num_run += piece
     read = tuple(sorted(sampler.stats))
     stats: dict[str, tuple[float, ...]] = dict.fromkeys(read, ())
@@ -123,12 +115,12 @@ def feed_words(
     for at in range(0, len(words), WORDS):
         some = words[at : at + WORDS]
         inputs = (*_piece(fed[kept + at : kept + at + len(some)], WORDS), _piece(some, WORDS)[0][0])
-        held, said, finite_p = _force(config, params, prompt, held, *inputs, heads, stats=read)
+        row, said, finite_p = _force(config, params, prompt, row, *inputs, heads, stats=read)
         said, finite_p = to_host((said, finite_p), sampler.lm.mesh)
         stats = {name: (*stats[name], *said[name][: len(some)].tolist()) for name in read}
         is_finite = is_finite and bool(finite_p[: len(some)].all())
         num_run += WORDS
-    return Fed(held, stats, is_finite, num_run)
+    return Fed(row, stats, is_finite, num_run)
 
 
 def _piece(tokens: Sequence[int], size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,25 +130,20 @@ def _piece(tokens: Sequence[int], size: int) -> tuple[np.ndarray, np.ndarray]:
     return tokens_1p, np.arange(size)[None, :] < len(tokens)
 
 
-@functools.partial(jax.jit, static_argnames=('config', 'room', 'dtype'))
-def _nothing(config: ModelConfig, room: int, dtype: str) -> Any:
-    cache = Cache.empty(config, 1, 1, 0, room, dtype)
-    return cache.k, cache.v, cache.length
-
-
-def _run(config: ModelConfig, params: Any, prompt: Cache, held: Any, tokens_1p: jax.Array, is_there_1p: jax.Array):
-    """Runs a piece behind what is held; its hidden states, and what is held then."""
-    k, v, length = held
-    cache = Cache(prompt_k=prompt.k, prompt_v=prompt.v, prompt_length=prompt.length, k=k, v=v, length=length)
+def _run(config: ModelConfig, params: Any, prompt: Cache, row: Cache, tokens_1p: jax.Array, is_there_1p: jax.Array):
+    """Runs a piece behind what the row has written; its hidden states, and the row."""
+    cache = dataclasses.replace(row, prompt_k=prompt.k, prompt_v=prompt.v, prompt_length=prompt.length)
     places_1p = cache.next_position()[:, None] + jnp.arange(tokens_1p.shape[1], dtype=jnp.int32)[None, :]
     hidden_1pd, grown = forward(config, params, tokens_1p, jnp.where(is_there_1p, places_1p, -1), cache)
     assert grown is not None
-    return hidden_1pd, (grown.k, grown.v, grown.length)
+    return hidden_1pd, dataclasses.replace(row, k=grown.k, v=grown.v, length=grown.length)
 
 
 @functools.partial(jax.jit, static_argnames='config')
-def _remember(config: ModelConfig, params: Any, prompt: Cache, held: Any, tokens_1p: jax.Array, is_there_1p: jax.Array) -> Any:
-    return _run(config, params, prompt, held, tokens_1p, is_there_1p)[1]
+def _remember(
+    config: ModelConfig, params: Any, prompt: Cache, row: Cache, tokens_1p: jax.Array, is_there_1p: jax.Array
+) -> Cache:
+    return _run(config, params, prompt, row, tokens_1p, is_there_1p)[1]
 
 
 @functools.partial(jax.jit, static_argnames=('config', 'stats'))
@@ -164,19 +151,19 @@ def _force(
     config: ModelConfig,
     params: Any,
     prompt: Cache,
-    held: Any,
+    row: Cache,
     tokens_1p: jax.Array,
     is_there_1p: jax.Array,
     words_p: jax.Array,
     heads: Mapping[str, ReadHead],
     *,
     stats: tuple[str, ...],
-) -> tuple[Any, dict[str, jax.Array], jax.Array]:
-    """What is held behind a piece, what is known of each of its words, and which of them had a distribution."""
-    hidden_1pd, held = _run(config, params, prompt, held, tokens_1p, is_there_1p)
+) -> tuple[Cache, dict[str, jax.Array], jax.Array]:
+    """The row behind a piece, what is known of each of its words, and which of them had a distribution."""
+    hidden_1pd, row = _run(config, params, prompt, row, tokens_1p, is_there_1p)
     hidden_p1d = jnp.swapaxes(hidden_1pd, 0, 1)
     logits_pv = lm_logits(config, params, hidden_p1d)[:, 0]
     nothing_p = jnp.zeros(words_p.shape, jnp.float32)
     drawn = draw(logits_pv, nothing_p, nothing_p == 0, Rule(temperature=0), forced_b=words_p)
     known = {**vars(drawn), **read_heads(config, params, heads, hidden_p1d, words_p)}
-    return held, {name: known[name] for name in stats}, drawn.finite
+    return row, {name: known[name] for name in stats}, drawn.finite

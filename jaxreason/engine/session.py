@@ -153,7 +153,6 @@ class DeviceSession:
                 self._params,
                 self._heads,
                 self._prompt_keys(row.question),
-                self._keys_and_values(held),
                 self._cache.row_room,
                 (prompt[-1], *row.tokens[:-1]),
                 row.tokens[len(row.tokens) - num_words :],
@@ -164,7 +163,7 @@ class DeviceSession:
         stats = {name: (*values, *fed.stats[name]) for name, values in row.stats.items()}
         held.row = dataclasses.replace(row, stats=stats, finish=finish)
         held.matcher, _, _ = self.sampler.boundaries.follow(row.tokens)
-        held.parked = fed.parked if finish is Finish.OPEN else None
+        held.parked = (fed.row.k, fed.row.v, fed.row.length) if finish is Finish.OPEN else None
         return held.row
 
     def take(self, rows: Sequence[Row], indices: Sequence[int]) -> tuple[Row, ...]:
