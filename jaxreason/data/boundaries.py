@@ -106,26 +106,21 @@ class Boundaries:
             events.append(step_hit[step] * np.uint8(STEP) | stop_hit[stop] * np.uint8(STOP))
         return cls(np.stack(rows), np.stack(events), tuple(token_bytes), tuple(stop_strings))
 
-    def follow(self, tokens: Sequence[int]) -> tuple[int, list[int], int | None]:
-        """Walks the table over an answer, up to the token that completes a stop string.
+    def follow(self, tokens: Sequence[int]) -> tuple[int, int, int]:
+        """Walks the table over an answer from its beginning, up to the token that completes a stop string.
 
         Args:
-            tokens: of the answer, from its first one on.
+            tokens: of the answer.
 
         Returns:
-            The state after the last token, the number of tokens at the end of each step that a delimiter ends, and the number
-            of tokens up to where it stops, None where it does not.
+            The number of tokens up to there, the state after them, and the event of the last one.
         """
-        state, ends = 0, []
-        event_of, state_after = self.event.item, self.transition.item  # several times faster than indexing, one at a time
-        for count, token in enumerate(tokens, start=1):
-            event = event_of(state, token)
-            state = state_after(state, token)
-            if event & STEP:
-                ends.append(count)
+        state, event, count = 0, 0, 0
+        for token in tokens:
+            event, state, count = self.event.item(state, token), self.transition.item(state, token), count + 1
             if event & STOP:
-                return state, ends, count
-        return state, ends, None
+                break
+        return count, state, event
 
     def split(self, tokens: Sequence[int]) -> Split:
         """Derives text and steps of an answer.
@@ -136,7 +131,16 @@ class Boundaries:
         Returns:
             Its text, steps and step ends. Tokens after the last text (an end token, a stop string) belong to the last step.
         """
-        _, ends, stopped_at = self.follow(tokens)
+        state, stopped, ends = 0, False, []
+        event_of, state_after = self.event.item, self.transition.item  # several times faster than indexing, one at a time
+        for count, token in enumerate(tokens, start=1):
+            event = event_of(state, token)
+            state = state_after(state, token)
+            if event & STEP:
+                ends.append(count)
+            if event & STOP:
+                stopped = True
+                break
         if not ends or ends[-1] < len(tokens):
             ends.append(len(tokens))
         decoder = codecs.getincrementaldecoder('utf-8')(errors='replace')
@@ -151,7 +155,7 @@ class Boundaries:
                 steps.append(step)
                 step_ends.append(end)
             start += len(piece)
-        return Split(text, tuple(steps), (*step_ends[:-1], len(tokens)) if steps else (), stopped_at is not None)
+        return Split(text, tuple(steps), (*step_ends[:-1], len(tokens)) if steps else (), stopped)
 
 
 def trim(text: str, stop_strings: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ from jaxreason.core.cost import Cost
 from jaxreason.core.errors import ConfigError, TokenizerError
 from jaxreason.core.flops import decode_flops
 from jaxreason.core.types import Finish, Row
+from jaxreason.data.boundaries import STEP, STOP
 from jaxreason.data.continuation import continuation
 from jaxreason.engine.mesh import replicate, to_host
 from jaxreason.engine.read_heads import ReadHead, read_heads
@@ -56,8 +57,8 @@ def with_words(row: Row, text: str, cut: str, sampler: 'Sampler', prompt_tokens:
     tokens = (*row.tokens[:kept], *new)
     if len(tokens) >= sampler.max_tokens or row.finish is Finish.FAILED:
         return row
-    _, step_ends, stopped_at = boundaries.follow(tokens)
-    tokens = tokens[:stopped_at]
+    count, _, event = boundaries.follow(tokens)
+    tokens = tokens[:count]
     split = boundaries.split(tokens)
     price = functools.partial(decode_flops, sampler.lm.config, prompt_tokens, kept)
     cost = Cost(decode=price(len(tokens) - kept), prompt_tokens=len(tokens) - kept, discarded=price(len(row.tokens) - kept))
@@ -67,9 +68,9 @@ def with_words(row: Row, text: str, cut: str, sampler: 'Sampler', prompt_tokens:
         text=split.text,
         steps=split.steps,
         step_ends=split.step_ends,
-        at_boundary=step_ends[-1:] == [len(tokens)],
+        at_boundary=event == STEP,
         stats={name: values[:kept] for name, values in row.stats.items()},
-        finish=Finish.OPEN if stopped_at is None else Finish.STOP,
+        finish=Finish.STOP if event & STOP else Finish.OPEN,
         cost=row.cost + cost,
     )
 

@@ -162,7 +162,7 @@ class DeviceSession:
         finish = row.finish if fed.is_finite else Finish.FAILED
         stats = {name: (*values, *fed.stats[name]) for name, values in row.stats.items()}
         held.row = dataclasses.replace(row, stats=stats, finish=finish)
-        held.matcher, _, _ = self.sampler.boundaries.follow(row.tokens)
+        _, held.matcher, _ = self.sampler.boundaries.follow(row.tokens)
         held.parked = (fed.row.k, fed.row.v, fed.row.length) if finish is Finish.OPEN else None
         return held.row
 
