@@ -4,6 +4,7 @@ Costs come back with every reply and are summed, never accumulated on a shared o
 are not a question's cost: they are reported as timing.
 """
 
+import operator
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ class Cost(NamedTuple):
     discarded: int = 0  # FLOPs, of which: pruned work, tokens dropped from a solution
 
     def __add__(self, other: 'Cost') -> 'Cost':  # type: ignore[override]
-        return Cost(*(a + b for a, b in zip(self, other, strict=True)))
+        return Cost._make(map(operator.add, self, other))
 
     @property
     def flops(self) -> int:
@@ -35,4 +36,4 @@ FREE = Cost()
 
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum of many costs; of none, `FREE`."""
-    return sum(costs, FREE)
+    return Cost._make(map(sum, zip(FREE, *costs, strict=True)))

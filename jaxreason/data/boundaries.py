@@ -41,6 +41,24 @@ class Split(NamedTuple):
     stopped: bool
 
 
+class Walked(NamedTuple):
+    """How far an answer has been split: up to the end of its last whole step, where splitting may go on.
+
+    Attributes:
+        num_tokens: up to there.
+        state: of the table after them.
+        ends: number of tokens at the end of each step.
+        pieces: what each step adds to the text, stop strings not cut off.
+        pending: bytes of an unfinished character after them.
+    """
+
+    num_tokens: int = 0
+    state: int = 0
+    ends: tuple[int, ...] = ()
+    pieces: tuple[str, ...] = ()
+    pending: bytes = b''
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Boundaries:
     """Step delimiters and stop strings, compiled for one vocabulary.
@@ -131,23 +149,41 @@ class Boundaries:
         Returns:
             Its text, steps and step ends. Tokens after the last text (an end token, a stop string) belong to the last step.
         """
-        state, stopped, ends = 0, False, []
+        return self.go_on(tokens, Walked())[0]
+
+    def go_on(self, tokens: Sequence[int], walked: Walked) -> tuple[Split, Walked]:
+        """Splits an answer whose beginning has been split before: the same as `split`, without reading that part again.
+
+        Args:
+            tokens: as of `split`; those that were walked must not have changed.
+            walked: as it was returned for the beginning.
+        """
+        state, stopped, found = walked.state, False, []
         event_of, state_after = self.event.item, self.transition.item  # several times faster than indexing, one at a time
-        for count, token in enumerate(tokens, start=1):
+        for count, token in enumerate(tokens[walked.num_tokens :], start=walked.num_tokens + 1):
             event = event_of(state, token)
             state = state_after(state, token)
             if event & STEP:
-                ends.append(count)
+                found.append((count, state))
             if event & STOP:
                 stopped = True
                 break
-        if not ends or ends[-1] < len(tokens):
-            ends.append(len(tokens))
         decoder = codecs.getincrementaldecoder('utf-8')(errors='replace')
-        pieces = [
-            decoder.decode(b''.join(self.token_bytes[token] for token in tokens[start:end]))
-            for start, end in zip([0, *ends], ends, strict=False)
-        ]
+        decoder.setstate((walked.pending, 0))
+
+        def piece(start: int, end: int) -> str:
+            return decoder.decode(b''.join([self.token_bytes[token] for token in tokens[start:end]]))
+
+        for end, after in found:
+            pieces = (*walked.pieces, piece(walked.num_tokens, end))
+            walked = Walked(end, after, (*walked.ends, end), pieces, decoder.getstate()[0])
+        if walked.num_tokens < len(tokens) or not walked.ends:
+            tail = piece(walked.num_tokens, len(tokens))
+            return self._split((*walked.ends, len(tokens)), (*walked.pieces, tail), stopped), walked
+        return self._split(walked.ends, walked.pieces, stopped), walked
+
+    def _split(self, ends: Sequence[int], pieces: Sequence[str], stopped: bool) -> Split:
+        """Steps by what they add to the text, of which a stop string may cut off the end."""
         text = trim(''.join(pieces), self.stop_strings)
         steps, step_ends, start = [], [], 0
         for piece, end in zip(pieces, ends, strict=True):
@@ -155,7 +191,7 @@ class Boundaries:
                 steps.append(step)
                 step_ends.append(end)
             start += len(piece)
-        return Split(text, tuple(steps), (*step_ends[:-1], len(tokens)) if steps else (), stopped)
+        return Split(text, tuple(steps), (*step_ends[:-1], ends[-1]) if steps else (), stopped)
 
 
 def trim(text: str, stop_strings: Iterable[str]) -> str:

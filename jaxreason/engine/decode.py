@@ -4,13 +4,13 @@ Legend: `b` rows, `c` steps of a chunk, `v` vocabulary, `m` states of the bounda
 
 Every row feeds its last token, draws the next one under its own key, and walks the boundary table; it halts at an end token, at
 a stop string, at a step boundary if asked, or when its allowance is used. The loop ends after `c` steps, when no row is left,
-or earlier when the host could replace a row that has halted. Where it ends changes no token: a draw is addressed by the row's
-key and its own position, and a row's arithmetic does not see its neighbours.
+or earlier when the host could put places of rows that have halted to use (`Wake`). Where it ends changes no token: a draw is
+addressed by the row's key and its own position, and a row's arithmetic does not see its neighbours.
 """
 
 import enum
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -69,6 +69,19 @@ class Tables:
 
 
 @struct.dataclass
+class Wake:
+    """When the host could do better with the places of rows that have halted; it changes no token.
+
+    Legend: `s` slots.
+    """
+
+    group: Any  # [s] int32, slots of one question have one number
+    wanted: Any  # [s] bool, a row of the slot's own question waits for a place
+    waiting: Any  # [] bool, rows of any question wait for a slot
+    patience: Any  # [] int32, row-steps that may go unused before the host is called: what the call itself costs
+
+
+@struct.dataclass
 class Chunk:
     """What a chunk drew; entries at and after `count` of a row mean nothing."""
 
@@ -86,7 +99,7 @@ def decode_chunk(
     cache: Cache,
     rows: RowState,
     tables: Tables,
-    wake: jax.Array,
+    wake: 'Wake',
     limit: jax.Array,
     heads: Mapping[str, ReadHead] | None = None,
     *,
@@ -103,7 +116,7 @@ def decode_chunk(
         cache: donated.
         rows: `left` says which rows take part.
         tables: what a token does.
-        wake: [2] bool; end early when a row has halted, when all rows of a slot have.
+        wake: when to end early.
         limit: [] int32, end after this many steps; traced, so that it may change without compiling anew.
         heads: read at the state before every token, by name.
         rule: the distribution drawn from.
@@ -112,18 +125,14 @@ def decode_chunk(
         rows_per_slot: rows that share a prompt.
     """
     began_b = rows.left > 0
+    is_useful = _usefulness(began_b, wake, rows_per_slot)
 
     def wanted(carry):
-        step, _, rows, _ = carry
-        halted_b = began_b & (rows.left == 0)
-        slot_done = jnp.all((rows.left == 0).reshape(-1, rows_per_slot), axis=-1) & jnp.any(
-            began_b.reshape(-1, rows_per_slot), axis=-1
-        )
-        woken = (wake[0] & jnp.any(halted_b)) | (wake[1] & jnp.any(slot_done))
-        return (step < jnp.minimum(limit, length)) & jnp.any(rows.left > 0) & ~woken
+        step, _, rows, _, unused = carry
+        return (step < jnp.minimum(limit, length)) & jnp.any(rows.left > 0) & (unused <= wake.patience)
 
     def advance(carry):
-        step, cache, rows, chunk = carry
+        step, cache, rows, chunk, unused = carry
         active_b = rows.left > 0
         positions_b = jnp.where(active_b, cache.next_position(), -1)
         hidden_b1d, cache = forward(config, params, rows.token[:, None], positions_b[:, None], cache)
@@ -146,12 +155,34 @@ def decode_chunk(
             matcher=jnp.where(took_b, tables.transition[rows.matcher, token_b].astype(jnp.int32), rows.matcher),
             left=jnp.where(active_b & (halt_b == Halt.NONE), rows.left - 1, 0),
         )
-        return step + 1, cache, rows, chunk
+        idle = jnp.sum(rows.left == 0, dtype=jnp.int32)
+        return step + 1, cache, rows, chunk, unused + jnp.where(is_useful(rows.left > 0), idle, 0)
 
     uniform_cb = _uniform(rows.key, rows.drawn, length)
     empty = _nothing_drawn(began_b.shape[0], length, stats)
-    _, cache, rows, chunk = lax.while_loop(wanted, advance, (jnp.int32(0), cache, rows, empty))
+    begin = (jnp.int32(0), cache, rows, empty, jnp.int32(0))
+    _, cache, rows, chunk, _ = lax.while_loop(wanted, advance, begin)
     return cache, rows, chunk
+
+
+def _usefulness(began_b: jax.Array, wake: Wake, rows_per_slot: int) -> Callable[[jax.Array], jax.Array]:
+    """Makes what says, of the rows still at work, whether the host could go on with something: a question whose rows have all
+    halted, a row that waits for a place beside those of its question, or any row for a slot that could be emptied."""
+    is_group_ss = wake.group[:, None] == wake.group[None, :]
+
+    def of_groups(is_there_b: jax.Array) -> jax.Array:
+        """Rows of each slot's question."""
+        there_s = jnp.sum(is_there_b.reshape(-1, rows_per_slot), axis=-1, dtype=jnp.int32)
+        return jnp.sum(jnp.where(is_group_ss, there_s[None, :], 0), axis=-1)
+
+    began_s, room_s = of_groups(began_b), of_groups(jnp.ones_like(began_b))
+
+    def is_useful(active_b: jax.Array) -> jax.Array:
+        active_s = of_groups(active_b)
+        can_empty_s = (room_s - active_s >= rows_per_slot) & wake.waiting
+        return jnp.any((active_s < began_s) & ((active_s == 0) | wake.wanted | can_empty_s))
+
+    return is_useful
 
 
 def _nothing_drawn(b: int, c: int, stats: tuple[str, ...]) -> Chunk:

@@ -47,18 +47,26 @@ _GROWTH, _SPARE = 1.5, 16
 MOST_ENTRIES = 1 << 16  # rows remembered; nobody tells which of them are gone
 
 
+class _Kept(NamedTuple):
+    """Keys and values of a row: those of its batch stay where they are until the last row of it is forgotten."""
+
+    cache: Cache
+    place: int  # of the row
+    size: int  # bytes, an equal share of the cache
+
+
 class _Entry(NamedTuple):
     """What a row's last scoring left behind."""
 
     ids: np.ndarray  # int32
     scores: Mapping[int, float]  # by index of the token where they are read
-    parked: Any  # keys, values and length as of `Cache.read_rows`; None where memory was short
+    kept: _Kept | None  # None where memory was short
     tail: '_Tail | None' = None  # of an action value
 
     @property
     def size(self) -> int:
-        """Bytes that are parked."""
-        return 0 if self.parked is None else sum(x.nbytes for x in jax.tree.leaves(self.parked))
+        """Bytes that it keeps."""
+        return 0 if self.kept is None else self.kept.size
 
 
 class _Carry(NamedTuple):
@@ -81,14 +89,14 @@ class _Plan(NamedTuple):
     number: int  # of the row in the call
     laid: Laid
     reused: int  # leading tokens that its lineage paid for
-    parked: Any  # their keys and values; None to feed them again
+    kept: _Kept | None  # their keys and values; None to feed them again
     held: Mapping[int, float]  # scores among them
     keeps: bool
     tail: _Tail | None = None  # of an action value, at the last of them
 
     @property
     def fed_from(self) -> int:
-        return self.reused if self.parked is not None else 0
+        return self.reused if self.kept is not None else 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,13 +144,13 @@ class RewardModel:
             costs[index] = self._cost(plans[-1])
         kept: dict[int, _Entry] = {}
         for batch in self._batches(plans):
-            for plan, found, parked, tail in self._run(batch):
+            for plan, found, left, tail in self._run(batch):
                 if any(math.isnan(found[read]) for read in plan.laid.reads):
                     unscored[plan.number] = Unscored.NAN
                     continue
                 scores[plan.number] = tuple(found[read] for read in plan.laid.reads)
                 if plan.keeps:
-                    kept[rows[plan.number].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, parked, tail)
+                    kept[rows[plan.number].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, left, tail)
         return Scored(scores, costs, self._remembered(carry, [row.handle for row in rows], kept), unscored)
 
     def price(self, row: Row, num_tokens: int) -> int:
@@ -213,7 +221,7 @@ class RewardModel:
         if best is None:
             return _Plan(index, laid, 0, None, {}, keeps)
         held = {read: best.scores[read] for read in laid.reads if read < reused}
-        return _Plan(index, laid, reused, best.parked, held, keeps, best.tail)
+        return _Plan(index, laid, reused, best.kept, held, keeps, best.tail)
 
     def _cost(self, plan: _Plan) -> Cost:
         new = len(plan.laid.ids) - plan.reused
@@ -238,11 +246,11 @@ class RewardModel:
         new = len(plan.laid.ids) - plan.fed_from
         return (bucket(new) if new else 0), bucket(len(plan.laid.ids))
 
-    def _run(self, batch: Sequence[_Plan]) -> list[tuple[_Plan, dict[int, float], Any, _Tail | None]]:
+    def _run(self, batch: Sequence[_Plan]) -> list[tuple[_Plan, dict[int, float], _Kept | None, _Tail | None]]:
         """Scores by token index, and of the rows that keep them keys and values and, of an action value, the tail."""
         fed, room = self._shape(batch[0])
         if not fed:  # the same text again
-            return [(plan, dict(plan.held), plan.parked, plan.tail) for plan in batch]
+            return [(plan, dict(plan.held), plan.kept, plan.tail) for plan in batch]
         tokens_bt = np.zeros((self.spec.num_rows, fed), np.int32)
         positions_bt = np.full_like(tokens_bt, -1)
         start_b = np.zeros(self.spec.num_rows, np.int32)
@@ -251,24 +259,23 @@ class RewardModel:
             tokens_bt[place, : len(new)] = new
             positions_bt[place, : len(new)] = np.arange(plan.fed_from, len(plan.laid.ids))
             start_b[place] = plan.laid.start
-        keeps = any(plan.keeps for plan in batch)
+        num_kept = sum(plan.keeps for plan in batch)
         with use_mesh(self.mesh):
             cache = self._cache(batch, room)
             inputs = self._placed((tokens_bt, positions_bt, start_b, self._earlier(batch)))
             odds_bt, cache, tails = _score_batch(
-                self.config, self._run_params, self.head, cache, *inputs, kind=self.spec.head, room=room, keeps=keeps
+                self.config, self._run_params, self.head, cache, *inputs, kind=self.spec.head, room=room, keeps=num_kept > 0
             )
             odds_bt = to_host(odds_bt, self.mesh).astype(np.float64)
             tails = jax.tree.map(lambda x: to_host(x, self.mesh), tails)
-            parked = [
-                _read_rows(cache, np.array([place], np.int32)) if plan.keeps else None for place, plan in enumerate(batch)
-            ]
+        size = 0 if cache is None else sum(x.nbytes for x in (*cache.k, *cache.v)) // num_kept
         found = []
         for place, plan in enumerate(batch):
             reads = [read for read in plan.laid.reads if read not in plan.held]
             scores = {read: sigmoid(odds_bt[place, read - plan.fed_from]) for read in reads}
             tail = None if tails is None else _Tail(tails[0][place], float(tails[1][place]))
-            found.append((plan, {**plan.held, **scores}, parked[place], tail))
+            kept = _Kept(cache, place, size) if plan.keeps and cache is not None else None
+            found.append((plan, {**plan.held, **scores}, kept, tail))
         return found
 
     def _earlier(self, batch: Sequence[_Plan]) -> Earlier | None:
@@ -288,14 +295,22 @@ class RewardModel:
 
     def _cache(self, batch: Sequence[_Plan], room: int) -> Cache | None:
         """Keys and values of the tokens before those that are fed; None where there are none."""
-        if all(plan.parked is None for plan in batch):
-            return None
-        cache = Cache.empty(self.config, self.spec.num_rows, 1, 0, room)
+        sources: dict[int, tuple[Cache, list[tuple[int, int]]]] = {}
+        length_b = np.zeros(self.spec.num_rows, np.int32)
         for place, plan in enumerate(batch):
-            if plan.parked is not None:
-                k, v, _ = plan.parked
-                length = np.array([plan.reused], np.int32)  # no more of it than the ids agree
-                cache = _write_rows(cache, np.array([place], np.int32), k, v, length)
+            if plan.kept is not None:
+                sources.setdefault(id(plan.kept.cache), (plan.kept.cache, []))[1].append((plan.kept.place, place))
+                length_b[place] = plan.reused  # no more of it than the ids agree
+        if not sources:
+            return None
+        cache = None
+        for source, pairs in sources.values():  # a call for each batch that they were in
+            indices = np.zeros((2, self.spec.num_rows), np.int32)
+            indices[:, : len(pairs)] = np.transpose(pairs)
+            if cache is None:
+                cache = _copied(self.config, source, *indices, np.int32(len(pairs)), length_b, room=room)
+            else:
+                cache = _copy(cache, source, *indices, np.int32(len(pairs)))
         return cache
 
     def _placed(self, arrays: Any) -> Any:
@@ -315,9 +330,9 @@ class RewardModel:
             size -= entries.pop(handle).size
         if size > self.spec.carry_bytes:
             for handle, entry in entries.items():
-                if entry.parked is not None:
+                if entry.kept is not None:
                     size -= entry.size
-                    entries[handle] = entry._replace(parked=None)
+                    entries[handle] = entry._replace(kept=None)
                     if size <= self.spec.carry_bytes:
                         break
         return _Carry(entries, size)
@@ -363,5 +378,13 @@ def _score_batch(
     return state_value(head, hidden_btd) + taken_bt, cache, (last_bd.astype(jnp.float32), taken_bt[:, -1])
 
 
-_write_rows = jax.jit(Cache.write_rows, donate_argnums=0)
-_read_rows = jax.jit(Cache.read_rows)
+@functools.partial(jax.jit, static_argnames=('config', 'room'))
+def _copied(
+    config: ModelConfig, source: Cache, from_p: jax.Array, to_p: jax.Array, count: jax.Array, length_b: jax.Array, *, room: int
+) -> Cache:
+    """A cache with this room for rows, some of them copied."""
+    cache = dataclasses.replace(Cache.empty(config, length_b.shape[0], 1, 0, room), length=length_b)
+    return cache.copy_rows(source, from_p, to_p, count)
+
+
+_copy = jax.jit(Cache.copy_rows, donate_argnums=0)

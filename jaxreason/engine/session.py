@@ -1,8 +1,8 @@
 """Rows on a device: which row lies where, which waits, and what comes back.
 
-The device runs a fixed number of rows in slots of `rows_per_slot` that share a prompt. A row that was started or parked waits
-in a queue until a slot of its question has a free place, or a slot is empty; a row that paused stays in its place until others
-need the slot, then its keys and values are parked and later brought back bit for bit. Where a row lies, and when it gets there,
+The device runs a fixed number of rows in slots of `rows_per_slot` that share a prompt. A row that was submitted waits until it
+finds a place (`seating.py`), rows of the oldest question first; a row that paused stays in its place until others need it, then
+its keys and values are parked and later brought back bit for bit (`suffixes.py`). Where a row lies, and when it gets there,
 changes none of its tokens.
 """
 
@@ -12,7 +12,7 @@ import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,16 @@ from jaxreason.core.flops import decode_flops, prompt_flops
 from jaxreason.core.keys import fold, question_key, wrap_key
 from jaxreason.core.protocols import Job
 from jaxreason.core.types import Finish, Question, Row
+from jaxreason.data.boundaries import Walked
 from jaxreason.engine.buckets import bucket, check_context
-from jaxreason.engine.decode import Halt, RowState, Tables, decode_chunk
+from jaxreason.engine.decode import Halt, RowState, Tables, Wake, decode_chunk
 from jaxreason.engine.forced import feed_words, with_words
+from jaxreason.engine.memory import place_of
 from jaxreason.engine.mesh import spans_processes, to_host, use_mesh
 from jaxreason.engine.read_heads import ReadHead
+from jaxreason.engine.rows import memory_of
+from jaxreason.engine.seating import Seating
+from jaxreason.engine.suffixes import Suffix, Suffixes
 from jaxreason.engine.timing import Timing
 from jaxreason.models.cache import Cache
 from jaxreason.models.sharding import cache_shardings
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
 
 
 MOST_SECONDS = 2.0  # of one chunk: after that the host looks whether somebody wants to stop
+PUMP_SECONDS = 1e-3  # what calling the device costs the host, whatever the rows: a chunk goes on while waiting is cheaper
+# Rows that searches may grow at once, for each row of the device: beams wait for their slowest row, others use the places.
+MOST_OPEN = 4
 
 
 @dataclasses.dataclass(eq=False)
@@ -45,10 +53,30 @@ class _Held:
     """A row that somebody holds."""
 
     row: Row
-    key: np.ndarray  # [2] uint32
+    key: np.ndarray | None  # [2] uint32; None of a fork until it is derived
     matcher: int = 0  # state in the boundary table
-    place: int | None = None  # its row on the device
-    parked: Any = None  # (k, v, length) where it was moved out, None where it never was on the device
+    walked: Walked = Walked()  # how far its text is known
+    suffix: Suffix | None = None  # what it wrote; None before it was on the device
+    new: list[int] = dataclasses.field(default_factory=list)  # tokens drawn since it last paused
+    new_stats: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def place(self) -> int | None:
+        """Its row on the device, shared with forks of it that have not moved yet."""
+        return None if self.suffix is None else self.suffix.place
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.row.tokens) + len(self.new)
+
+
+class _Unforked(NamedTuple):
+    """A fork whose key is still to be derived."""
+
+    held: _Held
+    key: np.ndarray  # of its parent
+    step: int
+    rank: int
 
 
 class DeviceSession:
@@ -69,11 +97,14 @@ class DeviceSession:
         self._prefilled: dict[Question, Cache] = {}
         self._num_held: Counter[Question] = Counter()
         self._rows = RowState.idle(0)  # shapes are chosen by `prepare`
-        self._places: list[int | None] = []  # handle in each row
-        self._fresh = np.zeros(0, bool)  # rows that a new sample begins in, to be cleared
-        self._slots: list[Question | None] = []
-        self._cache: Cache | None = None
+        self._ages: dict[Question, int] = {}  # questions that have rows, in the order of their beginning
+        self._num_begun = itertools.count()
+        self._num_open = 0  # rows that are held and may grow
+        self._most_open = 0
+        self._unforked: list[_Unforked] = []
+        self._seating: Seating | None = None  # until shapes are known
         self._step_limit = sampler.chunk
+        self._patience = 0
 
     def prepare(self, questions: Sequence[Question], copies: Sequence[int] | None = None) -> None:
         if not questions:
@@ -85,32 +116,50 @@ class DeviceSession:
         if self._cache is None or self._cache.prompt_room < room:
             assert not self._held, 'shapes are chosen before rows are started'
             self.sampler = self.sampler.with_rows(longest, copies)
-            num_rows = self.sampler.num_rows
-            assert num_rows != 'auto', 'chosen above'
-            self._rows = RowState.idle(num_rows)
-            self._places = [None] * num_rows
-            self._fresh = np.zeros(num_rows, bool)
-            self._slots = [None] * (num_rows // self.sampler.rows_per_slot)
-            self._cache = self._empty_cache(room)
+            assert self.sampler.num_rows != 'auto', 'chosen above'
+            self._rows = RowState.idle(self.sampler.num_rows)
+            cache = self._empty_cache(self.sampler.num_rows, self.sampler.rows_per_slot, room)
+            self._most_open = self._affordable_rows(longest)
+            suffixes = Suffixes(cache, self._empty_pool, self._most_open - cache.num_rows)
+            self._seating = Seating(suffixes, self.sampler.rows_per_slot, self._move)
 
-    def _empty_cache(self, prompt_room: int) -> Cache:
-        """Device memory for all rows, laid over the mesh if there is one."""
+    @property
+    def _cache(self) -> Cache | None:
+        return None if self._seating is None else self._seating.suffixes.cache
+
+    def _affordable_rows(self, longest_prompt: int) -> int:
+        """Rows that may be open at once: those beyond the device's own are parked beside them, where memory is left."""
+        sampler, num_rows = self.sampler, self.sampler.num_rows
+        assert num_rows != 'auto', 'chosen'
+        place = place_of(sampler.memory_limit, self._lm.mesh, sampler.beside)
+        need = memory_of(sampler, self._lm.config, longest_prompt, num_rows, sampler.rows_per_slot, place)
+        more = (place.limit - need.total) // need.cache
+        return num_rows * int(min(MOST_OPEN, max(1, 1 + more)))
+
+    def _empty_cache(self, num_rows: int, rows_per_slot: int, prompt_room: int) -> Cache:
+        """Device memory for rows, laid over the mesh if there is one."""
         sampler, mesh = self.sampler, self._lm.mesh
         room = bucket(sampler.max_tokens, sampler.buckets)
         with use_mesh(mesh):
             cache = Cache.empty(
-                self._lm.config, len(self._slots), sampler.rows_per_slot, prompt_room, room, sampler.resolved_cache_dtype
+                self._lm.config, num_rows // rows_per_slot, rows_per_slot, prompt_room, room, sampler.resolved_cache_dtype
             )
             return cache if mesh is None else jax.device_put(cache, cache_shardings(cache, mesh))
 
+    def _empty_pool(self, num_rows: int) -> Cache:
+        return self._empty_cache(num_rows, 1, 0)
+
     def room(self) -> int:
-        r = self.sampler.rows_per_slot
-        empty = sum(all(handle is None for handle in self._places[slot * r : slot * r + r]) for slot in range(len(self._slots)))
-        return empty * r - len(self._queue)
+        if self._seating is None or self._num_open >= self._most_open:
+            return 0
+        return len(self._seating.workers) - len(self._working) - len(self._queue)
 
     def start(self, question: Question, copies: int, first: int, seed: int) -> tuple[tuple[Row, ...], Cost]:
         prompt = self._prompt(question)
         keys = _sample_keys(question_key(seed, question.id), first, copies)
+        if question not in self._ages:
+            self._ages[question] = next(self._num_begun)
+        self._num_open += copies
         rows = []
         for offset in range(copies):
             stats = {name: () for name in self.sampler.stats}
@@ -144,38 +193,38 @@ class DeviceSession:
         return with_words(row, text, cut, self.sampler, len(self._prompt(row.question)))
 
     def feed(self, row: Row) -> Row:
-        held = self._held[row.handle]
+        assert self._seating is not None, 'rows are started after shapes are chosen'
+        held, suffixes = self._held[row.handle], self._seating.suffixes
         prompt, num_words = self._prompt(row.question), row.cost.prompt_tokens - held.row.cost.prompt_tokens
-        assert self._cache is not None, 'rows are started after shapes are chosen'
         with use_mesh(self._lm.mesh), self.timing.pumping():
             fed = feed_words(
                 self.sampler,
                 self._params,
                 self._heads,
                 self._prompt_keys(row.question),
-                self._cache.row_room,
+                suffixes.cache.row_room,
                 (prompt[-1], *row.tokens[:-1]),
                 row.tokens[len(row.tokens) - num_words :],
             )
+            finish = row.finish if fed.is_finite else Finish.FAILED
+            self._leave(held)
+            if finish is Finish.OPEN:
+                held.suffix = suffixes.adopt(fed.row)
         self.timing.prefilled += fed.num_run
-        self._vacate(held)
-        finish = row.finish if fed.is_finite else Finish.FAILED
+        self._num_open += (finish is Finish.OPEN) - (held.row.finish is Finish.OPEN)
         stats = {name: (*values, *fed.stats[name]) for name, values in row.stats.items()}
         held.row = dataclasses.replace(row, stats=stats, finish=finish)
+        held.walked = Walked()
         _, held.matcher, _ = self.sampler.boundaries.follow(row.tokens)
-        held.parked = (fed.row.k, fed.row.v, fed.row.length) if finish is Finish.OPEN else None
         return held.row
 
     def take(self, rows: Sequence[Row], indices: Sequence[int]) -> tuple[Row, ...]:
         taken: list[Row] = []
         copies: dict[int, int] = {}
-        read: dict[int, Any] = {}  # keys and values by handle of the parent: its copies hold the same arrays
         for index in indices:
             row = rows[index]
             rank = copies[row.handle] = copies.get(row.handle, -1) + 1
-            if rank == 1:
-                read[row.handle] = self._keys_and_values(self._held[row.handle])
-            taken.append(row if rank == 0 else self._fork(self._held[row.handle], rank, read[row.handle]))
+            taken.append(row if rank == 0 else self._fork(self._held[row.handle], rank))
         self.release([row for row in rows if row.handle not in copies])
         return tuple(taken)
 
@@ -186,24 +235,24 @@ class DeviceSession:
             self._queued -= gone
         for handle in gone & self._held.keys():
             held = self._held.pop(handle)
-            self._vacate(held)
-            self._working.pop(handle, None)
+            self._stop(held)
+            self._leave(held)
+            self._num_open -= held.row.finish is Finish.OPEN
             self._count_held(held.row.question, -1)
 
     def pump(self) -> list[Row]:
-        began = time.monotonic()
+        assert self._seating is not None, 'shapes are chosen before rows are started'
+        began, suffixes = time.monotonic(), self._seating.suffixes
         with use_mesh(self._lm.mesh), self.timing.pumping():
             self._place()
-            if self._fresh.any():
-                self._cache, self._fresh = _clear_rows(self._cache, self._fresh), np.zeros_like(self._fresh)
-            wake = np.array([self._could_join(), bool(self._queue)])
+            suffixes.do()
             cache, rows, chunk = decode_chunk(
                 self._lm.config,
                 self._params,
-                self._cache,
+                suffixes.cache,
                 self._rows,
                 self._tables,
-                wake,
+                self._wake(),
                 np.int32(self._step_limit),
                 self._heads,
                 rule=self.sampler.rule,
@@ -211,21 +260,26 @@ class DeviceSession:
                 length=self.sampler.chunk,
                 rows_per_slot=self.sampler.rows_per_slot,
             )
-            self._cache = cache
+            suffixes.cache = cache
             rows, chunk = to_host((rows, chunk), self._lm.mesh)
             self._rows = jax.tree.map(np.array, rows)  # copies that can be written into
         steps = int(chunk.steps)
-        self.timing.count_chunk(steps, len(self._places), int(chunk.count.sum()))
-        self._step_limit = self._steps_within(MOST_SECONDS, (time.monotonic() - began) / steps)
+        self.timing.count_chunk(steps, len(suffixes.at), int(chunk.count.sum()))
+        self.timing.parked, self.timing.copied = suffixes.parked, suffixes.copied
+        self._tune(time.monotonic() - began, steps)
         return self._collect(chunk)
 
-    def _steps_within(self, seconds: float, seconds_per_step: float) -> int:
-        """Steps of the next chunk: a stop that was asked for is not kept waiting. Chunks change no token.
+    def _tune(self, seconds: float, steps: int) -> None:
+        """How long the next chunk may be, and how many row-steps it may waste before the host is called.
 
         Processes that share a mesh must run the same program, so there no clock is asked.
         """
-        if spans_processes(self._lm.mesh):
-            return self.sampler.chunk
+        if not spans_processes(self._lm.mesh):
+            self._step_limit = self._steps_within(MOST_SECONDS, seconds / steps)
+            self._patience = int(PUMP_SECONDS * len(self._rows.left) / max((seconds - PUMP_SECONDS) / steps, 1e-5))
+
+    def _steps_within(self, seconds: float, seconds_per_step: float) -> int:
+        """Steps of the next chunk: a stop that was asked for is not kept waiting. Chunks change no token."""
         return max(1, min(self.sampler.chunk, int(seconds / max(seconds_per_step, 1e-9))))
 
     def _prompt(self, question: Question) -> tuple[int, ...]:
@@ -236,103 +290,132 @@ class DeviceSession:
             self._prompts[question] = prompt
         return self._prompts[question]
 
-    def _keys_and_values(self, held: _Held) -> Any:
-        """What a row has written, apart from the place where it lies."""
-        return self._read(held.place) if held.place is not None else held.parked
-
-    def _fork(self, parent: _Held, rank: int, parked: Any) -> Row:
-        """A copy of a row that draws anew from here on."""
-        key = np.asarray(_fork_key(parent.key, np.uint32(len(parent.row.step_ends)), np.uint32(rank)))
+    def _fork(self, parent: _Held, rank: int) -> Row:
+        """A copy of a row that draws anew from here on. What was written is shared until one of the two has to move."""
         lineage = (*parent.row.lineage, parent.row.handle)
         row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost(), lineage=lineage)
-        self._held[row.handle] = _Held(row, key, parent.matcher, parked=parked)
+        held = self._held[row.handle] = _Held(row, None, parent.matcher, parent.walked, parent.suffix)
+        if held.suffix is not None:
+            held.suffix.shares += 1
+        self._num_open += row.finish is Finish.OPEN
         self._count_held(row.question, 1)
+        if parent.key is None:
+            self._derive_keys()
+        assert parent.key is not None, 'derived just now'
+        self._unforked.append(_Unforked(held, parent.key, len(row.step_ends), rank))
         return row
+
+    def _derive_keys(self) -> None:
+        """The keys of all forks since the last time, in one call."""
+        if not self._unforked:
+            return
+        helds, *parts = zip(*self._unforked, strict=True)
+        size = max(16, 1 << (len(helds) - 1).bit_length())  # few shapes
+        keys, steps, ranks = (np.resize(np.asarray(part, np.uint32), (size, *np.shape(part[0]))) for part in parts)
+        for held, key in zip(helds, np.asarray(_fork_keys(keys, steps, ranks)), strict=False):
+            held.key = key
+        self._unforked = []
 
     def _count_held(self, question: Question, change: int) -> None:
         """Keeps count of a question's rows; the keys of its prompt go with the last of them."""
         self._num_held[question] += change
         if not self._num_held[question]:
-            del self._num_held[question]
+            del self._num_held[question], self._ages[question]
             self._prefilled.pop(question, None)
 
     def _place(self) -> None:
-        """Moves as many queued rows to work as find a place, first come first served."""
+        """Moves as many queued rows to work as find a place; the oldest question's first, so that few wait half done."""
+        self._derive_keys()
+        assert self._seating is not None, 'pump knows it'
+        jobs = sorted(self._queue, key=lambda job: self._ages[job.row.question])
+        elsewhere: list[Job] = []
+        for job in jobs:  # those that lie in places first: what has to move may not take their places
+            place = self._held[job.row.handle].place
+            if place is not None and self._seating.workers[place] is None:
+                self._set_to_work(job, place)
+            else:
+                elsewhere.append(job)
         waiting: deque[Job] = deque()
-        full: set[Question] = set()  # no place for one row of a question is none for its others
-        for job in self._queue:
-            held = self._held[job.row.handle]
-            if held.place is None and (job.row.question in full or not self._seat(held)):
-                full.add(job.row.question)
-                waiting.append(job)
-                continue
-            self._working[job.row.handle] = job
-            self._queued.discard(job.row.handle)
-            self._set(held, job)
+        for question, group in itertools.groupby(elsewhere, key=lambda job: job.row.question):
+            waiting.extend(self._seat(question, list(group)))
         self._queue = waiting
 
-    def _seat(self, held: _Held) -> bool:
-        """Finds a place for a row and brings its keys and values there."""
-        place = self._find_place(held.row.question)
-        if place is None:
-            return False
-        self._places[place] = held.row.handle
-        held.place = place
-        if held.parked is not None:
-            k, v, length = held.parked
-            self._cache = _write_rows(self._cache, np.array([place], np.int32), k, v, length)
-            held.parked = None
-        else:
-            self._fresh[place] = True
-        return True
+    def _seat(self, question: Question, jobs: list[Job]) -> list[Job]:
+        """Finds places for rows of a question; returns the jobs that wait on."""
+        assert self._seating is not None, 'pump knows it'
+        free = self._seating.beside(question)
+        for number, job in enumerate(jobs):
+            if not free:
+                slot = self._seating.empty_slot()
+                if slot is None:
+                    return jobs[number:]
+                self._install(slot, question)
+                free = list(self._seating.places(slot))
+            held, place, suffixes = self._held[job.row.handle], free.pop(0), self._seating.suffixes
+            suffixes.park(place)
+            held.suffix = suffixes.fresh(place) if held.suffix is None else suffixes.bring(held.suffix, place)
+            self._set_to_work(job, place)
+        return []
 
-    def _find_place(self, question: Question) -> int | None:
-        r = self.sampler.rows_per_slot
-        slots = range(len(self._slots))
-        for slot in slots:
-            if self._slots[slot] == question:
-                for place in range(slot * r, slot * r + r):
-                    if self._places[place] is None:
-                        return place
-        idle = [slot for slot in slots if not any(h in self._working for h in self._places[slot * r : slot * r + r])]
-        # An empty slot first; else one whose rows have all paused: they are parked.
-        idle.sort(key=lambda slot: sum(h is not None for h in self._places[slot * r : slot * r + r]))
-        if not idle:
-            return None
-        slot = idle[0]
-        for handle in [h for h in self._places[slot * r : slot * r + r] if h is not None]:
-            self._park(self._held[handle])
-        self._install(slot, question)
-        return slot * r
+    def _set_to_work(self, job: Job, place: int) -> None:
+        assert self._seating is not None, 'pump knows it'
+        handle = job.row.handle
+        self._working[handle] = job
+        self._queued.discard(handle)
+        self._seating.workers[place] = handle
+        self._seating.suffixes.set_length(place, len(job.row.tokens))
+        self._set(self._held[handle], job)
 
-    def _could_join(self) -> bool:
-        """Whether a queued row could take the place of the next row that ends, within its slot."""
-        present = {question for question in self._slots if question is not None}
-        return any(job.row.question in present for job in self._queue)
+    def _move(self, place: int, to: int) -> None:
+        """Moves a row at work to an empty place."""
+        assert self._seating is not None, 'it is who asks'
+        suffixes, workers = self._seating.suffixes, self._seating.workers
+        handle = workers[place]
+        assert handle is not None and (suffix := self._held[handle].suffix) is not None, 'a row at work'
+        held, workers[to], workers[place] = self._held[handle], handle, None
+        held.suffix = suffixes.bring(suffix, to)
+        suffixes.set_length(to, held.num_tokens)
+        for values in vars(self._rows).values():
+            values[to] = values[place]
+        self._rows.left[place] = 0
 
-    def _park(self, held: _Held) -> None:
-        assert held.place is not None, 'only a row on the device can be moved out'
-        held.parked = self._read(held.place)
-        self._vacate(held)
-        self.timing.parked += 1
+    def _wake(self) -> Wake:
+        """When the chunk that begins should end early."""
+        assert self._seating is not None, 'pump knows it'
+        slots = self._seating.slots
+        waiting = {job.row.question for job in self._queue}
+        number = {question: slot for slot, question in enumerate(slots)}
+        return Wake(
+            group=np.array([slot if question is None else number[question] for slot, question in enumerate(slots)], np.int32),
+            wanted=np.array([question in waiting for question in slots]),
+            waiting=np.bool_(bool(waiting)),
+            patience=np.int32(self._patience),
+        )
 
-    def _read(self, place: int) -> Any:
-        return _read_rows(self._cache, np.array([place], np.int32))
-
-    def _vacate(self, held: _Held) -> None:
-        if held.place is not None:
-            self._places[held.place] = None
+    def _stop(self, held: _Held) -> None:
+        """Ends a row's work, if it is at work."""
+        if self._working.pop(held.row.handle, None) is not None:
+            assert self._seating is not None and held.place is not None, 'it works in a place'
+            self._seating.workers[held.place] = None
             self._rows.left[held.place] = 0
-            held.place = None
+
+    def _leave(self, held: _Held) -> None:
+        """Gives up what a row has written."""
+        if held.suffix is not None:
+            assert self._seating is not None, 'it has written'
+            self._seating.suffixes.drop(held.suffix)
+            held.suffix = None
 
     def _install(self, slot: int, question: Question) -> None:
         """Gives a slot the prompt of `question`."""
-        assert self._cache is not None and len(self._prompt(question)) <= self._cache.prompt_room, 'prepare knew this prompt'
-        self._cache = _install(self._cache, np.array([slot], np.int32), self._prompt_keys(question))
-        self._slots[slot] = question
+        assert self._seating is not None, 'pump knows it'
+        suffixes = self._seating.suffixes
+        assert len(self._prompt(question)) <= suffixes.cache.prompt_room, 'prepare knew this prompt'
+        suffixes.cache = _install(suffixes.cache, np.array([slot], np.int32), self._prompt_keys(question))
+        self._seating.slots[slot] = question
 
     def _prompt_keys(self, question: Question) -> Cache:
-        """Keys and values of a question's prompt."""
+        """Keys and values of a question's prompt, computed when they are first needed."""
         if question not in self._prefilled:
             self._prefilled[question] = self._prefill(self._prompt(question))
         return self._prefilled[question]
@@ -363,39 +446,52 @@ class DeviceSession:
 
     def _collect(self, chunk: Any) -> list[Row]:
         """Adds what the chunk drew to its rows; returns those that paused or ended."""
+        assert self._seating is not None, 'pump knows it'
         back = []
-        for place, handle in enumerate(self._places):
-            if handle not in self._working:
+        tokens, counts, stats = chunk.tokens.tolist(), chunk.count.tolist(), {k: v.tolist() for k, v in chunk.stats.items()}
+        for place, handle in enumerate(self._seating.workers):
+            if handle is None:
                 continue
             held = self._held[handle]
-            count, halt = int(chunk.count[place]), Halt(int(chunk.halt[place]))
-            held.row = self._grown(held.row, chunk, place, count)
+            held.new += tokens[place][: counts[place]]
+            for name, values in stats.items():
+                held.new_stats.setdefault(name, []).extend(values[place][: counts[place]])
             held.matcher = int(self._rows.matcher[place])
-            if self._rows.left[place] > 0:
-                continue
-            held.row = self._paused(held.row, halt)
-            if held.row.finish is Finish.FAILED:  # a key that is NaN would reach later rows even where it is masked
-                self._cache = _wipe_row(self._cache, held.place)
-            if held.row.finish is not Finish.OPEN:
-                self._vacate(held)
-            del self._working[handle]
-            back.append(held.row)
+            if self._rows.left[place] == 0:
+                self._end(held, Halt(int(chunk.halt[place])))
+                back.append(held.row)
         return back
 
-    def _grown(self, row: Row, chunk: Any, place: int, count: int) -> Row:
-        stats = {name: (*row.stats[name], *chunk.stats[name][place, :count].tolist()) for name in self.sampler.stats}
-        cost = row.cost + Cost(decode=self.decode_price(row, count), new_tokens=count)
-        tokens = (*row.tokens, *chunk.tokens[place, :count].tolist())
-        return dataclasses.replace(row, tokens=tokens, stats=stats, cost=cost)
+    def _end(self, held: _Held, halt: Halt) -> None:
+        """A row that left the chunk: it stays where it is if it may go on."""
+        held.row = self._paused(held, halt)
+        held.new, held.new_stats = [], {}
+        self._stop(held)
+        if held.row.finish is Finish.FAILED:
+            self._wipe(held)
+        if held.row.finish is not Finish.OPEN:
+            self._num_open -= 1
+            self._leave(held)
 
-    def _paused(self, row: Row, halt: Halt) -> Row:
-        """A row that left the chunk: why, and its text."""
+    def _wipe(self, held: _Held) -> None:
+        """Clears what a failed row wrote: a key that is NaN would reach later rows even where it is masked."""
+        assert self._seating is not None and held.place is not None, 'it was at work'
+        others = [other for other in self._held.values() if other.suffix is held.suffix and other is not held]
+        self._seating.suffixes.wipe(held.place, max((len(other.row.tokens) for other in others), default=0))
+
+    def _paused(self, held: _Held, halt: Halt) -> Row:
+        """A row with what it drew, its text, and why it left the chunk."""
+        row, count = held.row, len(held.new)
+        tokens = (*row.tokens, *held.new)
         finish = {Halt.STOP: Finish.STOP, Halt.FAILED: Finish.FAILED}.get(halt, Finish.OPEN)
-        if finish is Finish.OPEN and len(row.tokens) >= self.sampler.max_tokens:
+        if finish is Finish.OPEN and len(tokens) >= self.sampler.max_tokens:
             finish = Finish.LENGTH
-        split = self.sampler.boundaries.split(row.tokens)
+        split, held.walked = self.sampler.boundaries.go_on(tokens, held.walked)
         return dataclasses.replace(
             row,
+            tokens=tokens,
+            stats={name: (*row.stats[name], *held.new_stats.get(name, ())) for name in self.sampler.stats},
+            cost=row.cost + Cost(decode=self.decode_price(row, count), new_tokens=count),
             finish=finish,
             text=split.text,
             steps=split.steps,
@@ -418,9 +514,11 @@ def _keys(key: jax.Array, first: int, copies: int) -> jax.Array:
 
 
 @jax.jit
-def _fork_key(key: jax.Array, step: jax.Array, rank: jax.Array) -> jax.Array:
-    """Key data of a copy; one program, since a call for each fold would take most of the time that a fork takes."""
-    return jax.random.key_data(fold(wrap_key(key), 'fork', step, rank))
+def _fork_keys(key_p2: jax.Array, step_p: jax.Array, rank_p: jax.Array) -> jax.Array:
+    """Key data of copies, by those of their parents; one program, since a call costs more than the folds of many forks."""
+    return jax.vmap(lambda key, step, rank: jax.random.key_data(fold(wrap_key(key), 'fork', step, rank)))(
+        key_p2, step_p, rank_p
+    )
 
 
 def _sample_keys(key: jax.Array, first: int, copies: int) -> np.ndarray:
@@ -437,19 +535,3 @@ def _prefill(config, params, tokens_1s: jax.Array, positions_1s: jax.Array, *, d
 
 
 _install = jax.jit(Cache.install, donate_argnums=0)
-_write_rows = jax.jit(Cache.write_rows, donate_argnums=0)
-_read_rows = jax.jit(Cache.read_rows)
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _clear_rows(cache: Cache, is_fresh_b: jax.Array) -> Cache:
-    """Places made ready for other rows: their length is 0, their keys are masked until overwritten."""
-    return dataclasses.replace(cache, length=jnp.where(is_fresh_b, 0, cache.length))
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _wipe_row(cache: Cache, place: int) -> Cache:
-    """A row's keys and values set to 0."""
-    return dataclasses.replace(
-        cache, k=tuple(x.at[place].set(0) for x in cache.k), v=tuple(x.at[place].set(0) for x in cache.v)
-    )

@@ -19,6 +19,7 @@ class Timing:
         tokens: tokens drawn for somebody.
         prefilled: positions computed at once, padding included: of prompts, and of solutions that words were put into.
         parked: rows moved out to make room.
+        copied: keys and values of a row copied: parked, brought back, forked, or moved beside others.
         programs: compiled by the process since the session was opened, small ones included.
         programs_cached: of them, those that the persistent cache had.
         compile_seconds: of all of them.
@@ -31,6 +32,7 @@ class Timing:
     tokens: int = 0
     prefilled: int = 0
     parked: int = 0
+    copied: int = 0
     programs: int = 0
     programs_cached: int = 0
     compile_seconds: float = 0.0

@@ -110,34 +110,46 @@ class Cache:
             length=self.length.at[rows_pr.reshape(-1)].set(0),
         )
 
-    def take(self, rows_b: jax.Array) -> 'Cache':
-        """Rows in a new order, within their slots; a row may appear more than once (that is how a beam forks)."""
-        return dataclasses.replace(
-            self,
-            k=tuple(x[rows_b] for x in self.k),
-            v=tuple(x[rows_b] for x in self.v),
-            length=self.length[rows_b],
-        )
+    def copy_rows(self, source: 'Cache | None', from_p: jax.Array, to_p: jax.Array, count: jax.Array) -> 'Cache':
+        """Copies suffixes, bit for bit, from any rows to any rows of slots with the same prompt: that is how a beam forks.
 
-    def read_rows(self, rows_p: jax.Array) -> tuple[Layers, Layers, jax.Array]:
-        """The suffixes of some rows, to park them: keys and values per layer, and lengths [p]."""
-        return tuple(x[rows_p] for x in self.k), tuple(x[rows_p] for x in self.v), self.length[rows_p]
-
-    def write_rows(self, rows_p: jax.Array, k: Layers, v: Layers, length_p: jax.Array) -> 'Cache':
-        """Brings parked suffixes back, bit for bit, into any rows of slots with the same prompt.
+        Lengths stay as they are: whoever copies knows how much of a suffix the copy is to have.
 
         Args:
-            rows_p: where to.
-            k: keys as `read_rows` gave them; time is padded or cropped to this cache's room.
-            v: values, likewise.
-            length_p: tokens in each suffix.
+            source: a cache, of which times are copied that both have room for; None for this one, of which no row may be
+                written before it is read.
+            from_p: rows of the source.
+            to_p: where to, each row once.
+            count: [] int32, how many of them are meant; the rest means nothing.
         """
-        return dataclasses.replace(
-            self,
-            k=tuple(_put(rows, rows_p, parked) for rows, parked in zip(self.k, k, strict=True)),
-            v=tuple(_put(rows, rows_p, parked) for rows, parked in zip(self.v, v, strict=True)),
-            length=self.length.at[rows_p].set(length_p),
-        )
+        buffers, others = (self.k, self.v), None if source is None else (source.k, source.v)
+        k, v = jax.lax.platform_dependent(buffers, others, from_p, to_p, count, cpu=_copy_in_turn, default=_copy_at_once)
+        return dataclasses.replace(self, k=k, v=v)
+
+
+def _copy_in_turn(buffers, others, from_p: jax.Array, to_p: jax.Array, count: jax.Array):
+    # Row after row: a CPU then touches these rows only, whatever their number, and in bfloat16 converts nothing (see `_put`).
+    def one(index: jax.Array, buffers):
+        rows = jax.tree.map(lambda x, y: _common(x[from_p[index]], y.shape[1:]), others or buffers, buffers)
+        rows = jax.lax.optimization_barrier(rows)  # else the compiler joins reading and writing, and copies whole buffers
+        return jax.tree.map(lambda x, row: jax.lax.dynamic_update_slice(x, row[None], (to_p[index], 0, 0, 0)), buffers, rows)
+
+    return jax.lax.fori_loop(0, count, one, buffers)
+
+
+def _copy_at_once(buffers, others, from_p: jax.Array, to_p: jax.Array, count: jax.Array):
+    to_p = jnp.where(jnp.arange(to_p.shape[0]) < count, to_p, buffers[0][0].shape[0])  # beyond the last row: dropped
+
+    def copy(x: jax.Array, y: jax.Array) -> jax.Array:
+        row = _common(y, (y.shape[0], *x.shape[1:]))[from_p]
+        return x.at[to_p, : row.shape[1], : row.shape[2], : row.shape[3]].set(row, mode='drop')
+
+    return jax.tree.map(copy, buffers, others or buffers)
+
+
+def _common(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The part of `x` that an array of `shape` has room for."""
+    return x[tuple(slice(size) for size in shape)]
 
 
 def _put(buffer: jax.Array, places_p: jax.Array, rows: jax.Array) -> jax.Array:
@@ -157,5 +169,5 @@ def _put(buffer: jax.Array, places_p: jax.Array, rows: jax.Array) -> jax.Array:
 
 def _with_room(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """`x` with all but its first dimension padded with zeros, or cropped, to those of `shape`."""
-    x = x[(slice(None), *(slice(size) for size in shape[1:]))]
+    x = _common(x, (x.shape[0], *shape[1:]))
     return jnp.pad(x, [(0, 0), *((0, size - had) for size, had in zip(shape[1:], x.shape[1:], strict=True))])

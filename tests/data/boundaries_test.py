@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxreason.core.errors import ConfigError
-from jaxreason.data.boundaries import STEP, STOP, Boundaries, split_steps, trim
+from jaxreason.data.boundaries import STEP, STOP, Boundaries, Walked, split_steps, trim
 
 # A vocabulary in which every text over a few bytes has many tokenisations, with a piece of no text and cut characters.
 PIECES = [
@@ -99,6 +99,17 @@ def test_a_paused_answer_has_the_steps_of_the_finished_one(tokens, delimiters):
         part = table.split(tokens[:end])
         assert part.steps == whole.steps[: len(part.steps)]
         assert part.step_ends[:-1] == whole.step_ends[: len(part.steps) - 1]
+
+
+@settings(deadline=None, max_examples=500)
+@given(tokens=TOKENS, pauses=st.sets(st.integers(0, 14)), delimiters=PATTERNS, stops=PATTERNS)
+def test_going_on_is_splitting_the_whole(tokens, pauses, delimiters, stops):
+    table, walked = Boundaries.compile(PIECES, delimiters, stops), Walked()
+    for end in sorted({min(pause, len(tokens)) for pause in pauses}):
+        found, walked = table.go_on(tokens[:end], walked)
+        assert found == table.split(tokens[:end]) and walked.num_tokens <= end
+        if found.stopped:
+            return
 
 
 def split(delimiters, stops, *pieces):

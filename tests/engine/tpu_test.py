@@ -30,13 +30,16 @@ KINDS = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective
 
 def decode_program(config, params, cache, rows, tables, whole):
     """Traces the decode chunk for abstract arguments; `whole` makes one that every chip holds."""
+    import jax
     import numpy as np
 
-    from jaxreason.engine.decode import decode_chunk
+    from jaxreason.engine.decode import Wake, decode_chunk
     from jaxreason.engine.sampling import Rule
 
+    slots = np.zeros(ROWS // ROWS_PER_SLOT, np.int32)
+    wake = Wake(group=slots, wanted=slots > 0, waiting=np.bool_(False), patience=np.int32(0))
     return decode_chunk.lower(
-        config, params, cache, rows, tables, whole(np.zeros(2, bool)), whole(np.int32(0)), rule=Rule(temperature=0.8),
+        config, params, cache, rows, tables, jax.tree.map(whole, wake), whole(np.int32(0)), rule=Rule(temperature=0.8),
         stats=('logprob', 'sampled_logprob', 'self_certainty'), length=CHUNK, rows_per_slot=ROWS_PER_SLOT,
     )  # fmt: skip
 

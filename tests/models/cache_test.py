@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.models.attention import append
-from jaxreason.models.cache import Cache
+from jaxreason.models.cache import Cache, _copy_at_once, _copy_in_turn
 from jaxreason.models.transformer import forward, init_parameters, unstack_layers
 
 # Head width and grouping of SmolLM2: the products have the shapes whose bits matter.
@@ -151,35 +151,36 @@ def test_install_crops_room_that_the_prompt_does_not_need():
     np.testing.assert_array_equal(result.prompt_v[1][0], prompts.v[1][0, :, :64])
 
 
-def test_take_forks_rows(bits_params):
-    """Two copies of a row that go on alike are alike; the source of a copy may be overwritten."""
+WAYS = {'in turn': _copy_in_turn, 'at once': _copy_at_once}  # of a CPU, of other devices
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_copies_within_a_cache_fork_rows(bits_params, way):
+    """Two copies of a row that go on alike are alike; what a copy was made from may be overwritten."""
     cache = filled(BITS, 2, 2, 64, 64)
-    forked = jax.jit(Cache.take)(cache, jnp.array([1, 1, 3, 2]))
-    assert forked.length.tolist() == [8, 8, 6, 7]
+    k, v = jax.jit(WAYS[way])((cache.k, cache.v), None, jnp.array([1, 2, 0]), jnp.array([0, 3, 2]), jnp.int32(2))
+    forked = dataclasses.replace(cache, k=k, v=v, length=jnp.array([8, 8, 7, 7]))
     hidden, _ = step(BITS, bits_params, forked, jnp.array([7, 7, 7, 7]))
     before, _ = step(BITS, bits_params, cache, jnp.array([7, 7, 7, 7]))
-    np.testing.assert_array_equal(hidden[1], before[1])
+    np.testing.assert_array_equal(hidden[1:3], before[1:3])
     np.testing.assert_array_equal(hidden[3], before[2])
     np.testing.assert_allclose(hidden[0], hidden[1], atol=1e-5)
-    equal(forked.prompt_k, cache.prompt_k)
 
 
+@pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_parked_rows_come_back_bit_for_bit(dtype):
+def test_rows_are_copied_between_caches_bit_for_bit(dtype, way):
     config = dataclasses.replace(BITS, matmul_dtype=dtype)
-    cache = filled(config, 2, 2, 64, 128)
-    parked = cache.read_rows(jnp.array([3, 0]))
-    assert parked[2].tolist() == [6, 9]
-    other = filled(config, 2, 2, 64, 128, seed=5)
-    back = jax.jit(Cache.write_rows)(other, jnp.array([1, 2]), *parked)
-    assert back.length.tolist() == [9, 6, 9, 6]
-    for before, after, kept in zip(cache.k + cache.v, back.k + back.v, other.k + other.v, strict=True):
-        np.testing.assert_array_equal(after[jnp.array([1, 2])], before[jnp.array([3, 0])])
-        np.testing.assert_array_equal(after[jnp.array([0, 3])], kept[jnp.array([0, 3])])
-    larger = Cache.empty(config, 2, 2, 64, 192).write_rows(jnp.array([0, 1]), *parked)
-    np.testing.assert_array_equal(larger.k[0][0, :, :, :128], parked[0][0][0])
-    smaller = Cache.empty(config, 2, 2, 64, 64).write_rows(jnp.array([0, 1]), *parked)
-    np.testing.assert_array_equal(smaller.v[1][1], parked[1][1][1, :, :64])
+    source, copy = filled(config, 2, 2, 64, 128), jax.jit(WAYS[way])
+    for room in (64, 128, 192):
+        target, same = filled(config, 2, 2, 64, room, seed=5), min(room, 128)
+        k, v = copy((target.k, target.v), (source.k, source.v), jnp.array([3, 0, 0, 0]), jnp.array([1, 2, 0, 0]), jnp.int32(2))
+        for found, had, source_rows in zip(k, target.k, source.k, strict=True):
+            np.testing.assert_array_equal(found[jnp.array([1, 2]), ..., :same], given[jnp.array([3, 0]), ..., :same])
+            np.testing.assert_array_equal(found[jnp.array([0, 3])], had[jnp.array([0, 3])])
+        for found, had, source_rows in zip(v, target.v, source.v, strict=True):
+            np.testing.assert_array_equal(found[jnp.array([1, 2]), :, :same], given[jnp.array([3, 0]), :, :same])
+            np.testing.assert_array_equal(found[jnp.array([0, 3])], had[jnp.array([0, 3])])
 
 
 def test_rooms_are_those_asked_for_and_dtype_is_the_operands():
