@@ -5,10 +5,10 @@
     python benchmarks/search.py --policy runs/sft_nano --json FILE.json
     python benchmarks/search.py --policy runs/sft_nano --verifier runs/prm_nano --n 64
 
-Both methods draw from the same sampler for the same questions, in turns; each answers a quarter of them before it is timed. A generated token
-is one that somebody paid for, kept or pruned. The verifier is the mean log-probability, which takes no model, unless one is
-named; the seconds inside its `score` are shown apart and not counted. Rows in use are tokens over decode steps times rows: what
-is missing there is padding, rows that have ended or wait for the slowest row of their step.
+Both methods draw from the same sampler for the same questions, in turns; each answers a quarter of them before it is timed. A
+generated token is one that somebody paid for, kept or pruned. The verifier is the mean log-probability, which takes no model,
+unless one is named; the seconds inside its `score` are shown apart and not counted. Rows in use are tokens over decode steps
+times rows: what is missing there is padding, rows that have ended or wait for the slowest row of their step.
 
 The random policy has the shape of a small Llama. It has learned no steps, so its vocabulary is made such that steps happen: its
 distribution is almost uniform, one token in 12 ends with the step delimiter, and one in 64 ends the solution. So a step has 12

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 MOST_SECONDS = 2.0  # of one chunk: after that the host looks whether somebody wants to stop
-PUMP_SECONDS = 1e-3  # what calling the device costs the host, whatever the rows: a chunk goes on while waiting is cheaper
+PUMP_SECONDS = 5e-3  # what an early end of a chunk costs, copies included: until waiting has cost as much it goes on
 # Rows that searches may grow at once, for each row of the device: beams wait for their slowest row, others use the places.
 MOST_OPEN = 4
 
@@ -68,6 +68,11 @@ class _Held:
     @property
     def num_tokens(self) -> int:
         return len(self.row.tokens) + len(self.new)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it would overwrite nothing that belongs to others."""
+        return self.suffix is not None and (self.suffix.shares == 1 or self.suffix.written == self.num_tokens)
 
 
 class _Unforked(NamedTuple):
@@ -120,7 +125,7 @@ class DeviceSession:
             self._rows = RowState.idle(self.sampler.num_rows)
             cache = self._empty_cache(self.sampler.num_rows, self.sampler.rows_per_slot, room)
             self._most_open = self._affordable_rows(longest)
-            suffixes = Suffixes(cache, self._empty_pool, self._most_open - cache.num_rows)
+            suffixes = Suffixes(cache, self._empty_pool, self._most_open - cache.num_rows, 'packed_layers' in self._params)
             self._seating = Seating(suffixes, self.sampler.rows_per_slot, self._move)
 
     @property
@@ -257,6 +262,7 @@ class DeviceSession:
                 self._heads,
                 rule=self.sampler.rule,
                 stats=tuple(sorted(self.sampler.stats)),
+                confidence_top_k=self.sampler.confidence_top_k,
                 length=self.sampler.chunk,
                 rows_per_slot=self.sampler.rows_per_slot,
             )
@@ -330,9 +336,9 @@ class DeviceSession:
         jobs = sorted(self._queue, key=lambda job: self._ages[job.row.question])
         elsewhere: list[Job] = []
         for job in jobs:  # those that lie in places first: what has to move may not take their places
-            place = self._held[job.row.handle].place
-            if place is not None and self._seating.workers[place] is None:
-                self._set_to_work(job, place)
+            held = self._held[job.row.handle]
+            if held.place is not None and self._seating.workers[held.place] is None and held.may_go_on:
+                self._set_to_work(job, held.place)
             else:
                 elsewhere.append(job)
         waiting: deque[Job] = deque()
@@ -359,12 +365,14 @@ class DeviceSession:
 
     def _set_to_work(self, job: Job, place: int) -> None:
         assert self._seating is not None, 'pump knows it'
-        handle = job.row.handle
+        handle, held = job.row.handle, self._held[job.row.handle]
+        assert held.suffix is not None, 'it lies in this place'
+        held.suffix.written = len(job.row.tokens)
         self._working[handle] = job
         self._queued.discard(handle)
         self._seating.workers[place] = handle
         self._seating.suffixes.set_length(place, len(job.row.tokens))
-        self._set(self._held[handle], job)
+        self._set(held, job)
 
     def _move(self, place: int, to: int) -> None:
         """Moves a row at work to an empty place."""
@@ -466,6 +474,8 @@ class DeviceSession:
         """A row that left the chunk: it stays where it is if it may go on."""
         held.row = self._paused(held, halt)
         held.new, held.new_stats = [], {}
+        assert held.suffix is not None, 'it was at work'
+        held.suffix.written = held.num_tokens
         self._stop(held)
         if held.row.finish is Finish.FAILED:
             self._wipe(held)

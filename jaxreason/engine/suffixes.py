@@ -1,7 +1,7 @@
 """What rows have written: keys and values in places on the device, and in a pool beside them.
 
-A fork shares its parent's suffix until one of the two has to move: whoever goes on writes behind what the others read, so only
-their lengths differ. Copies are planned one by one and done together, a call for each direction, whatever their number.
+A fork shares its parent's suffix until one of the two has to move: who goes on there writes behind what the others read, so
+only their lengths differ. Copies are planned one by one and done together, a call for each direction, whatever their number.
 """
 
 import dataclasses
@@ -23,29 +23,33 @@ class Suffix:
         place: its row of the cache.
         spare: its row of the pool.
         shares: rows that it belongs to.
+        written: tokens of the one that wrote most; only such a one may go on there while others share it.
     """
 
     place: int | None = None
     spare: int | None = None
     shares: int = 1
+    written: int = 0
 
 
 class Suffixes:
     """The device's memory for what rows write, and who has which part of it."""
 
-    def __init__(self, cache: Cache, make_pool: Callable[[int], Cache], pool_size: int):
+    def __init__(self, cache: Cache, make_pool: Callable[[int], Cache], pool_size: int, by_kernel: bool):
         """Begins with nothing written.
 
         Args:
             cache: what the decode loop works on.
             make_pool: allocates a cache of so many rows with the same room.
             pool_size: rows that the pool should have, once one is parked; it grows when they are too few.
+            by_kernel: rows are copied by a kernel of the CPU.
         """
         self.cache = cache
         self.at: list[Suffix | None] = [None] * cache.num_rows
         self.copied = 0  # rows, for the timing
         self.parked = 0  # of them, those that went into the pool
         self._make_pool = make_pool
+        self._by_kernel = by_kernel
         self._pool_size = max(pool_size, cache.num_rows)
         self._pool: Cache | None = None
         self._spares: list[int] = []  # rows of the pool that nobody has
@@ -119,11 +123,11 @@ class Suffixes:
         """Does what was planned."""
         if self._out:
             assert self._pool is not None, 'allocated when the first row of it was given out'
-            self._pool = self._copy(_copy, self._pool, self.cache, self._out)
+            self._pool = self._copy(self._pool, self.cache, self._out)
         if self._between:
-            self.cache = self._copy(_copy_within, self.cache, None, self._between)
+            self.cache = self._copy(self.cache, None, self._between)
         if self._back:
-            self.cache = self._copy(_copy, self.cache, self._pool, self._back)
+            self.cache = self._copy(self.cache, self._pool, self._back)
         self._spares += self._freed
         self._freed = []
         self._begin()
@@ -133,13 +137,13 @@ class Suffixes:
             self.cache = dataclasses.replace(self.cache, length=_set_lengths(self.cache.length, is_set, lengths))
             self._lengths = {}
 
-    def _copy(self, copy, target: Cache, source: Cache | None, pairs: list[tuple[int, int]]) -> Cache:
+    def _copy(self, target: Cache, source: Cache | None, pairs: list[tuple[int, int]]) -> Cache:
         size = len(self.at)  # one shape, so one program
         for first in range(0, len(pairs), size):
             some = np.array(pairs[first : first + size], np.int32)
             indices = np.zeros((2, size), np.int32)
             indices[:, : len(some)] = some.T
-            target = copy(target, source, indices[0], indices[1], np.int32(len(some)))
+            target = _copy(target, source, indices[0], indices[1], np.int32(len(some)), by_kernel=self._by_kernel)
         return target
 
     def _read(self, place: int) -> None:
@@ -159,12 +163,7 @@ class Suffixes:
         return self._spares.pop()
 
 
-_copy = jax.jit(Cache.copy_rows, donate_argnums=0)
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _copy_within(cache: Cache, _: None, from_p: jax.Array, to_p: jax.Array, count: jax.Array) -> Cache:
-    return cache.copy_rows(None, from_p, to_p, count)
+_copy = jax.jit(Cache.copy_rows, donate_argnums=0, static_argnames='by_kernel')
 
 
 @jax.jit

@@ -110,7 +110,9 @@ class Cache:
             length=self.length.at[rows_pr.reshape(-1)].set(0),
         )
 
-    def copy_rows(self, source: 'Cache | None', from_p: jax.Array, to_p: jax.Array, count: jax.Array) -> 'Cache':
+    def copy_rows(
+        self, source: 'Cache | None', from_p: jax.Array, to_p: jax.Array, count: jax.Array, by_kernel: bool = False
+    ) -> 'Cache':
         """Copies suffixes, bit for bit, from any rows to any rows of slots with the same prompt: that is how a beam forks.
 
         Lengths stay as they are: whoever copies knows how much of a suffix the copy is to have.
@@ -121,7 +123,17 @@ class Cache:
             from_p: rows of the source.
             to_p: where to, each row once.
             count: [] int32, how many of them are meant; the rest means nothing.
+            by_kernel: by that of the CPU, between caches with the same room.
         """
+        if by_kernel:
+            from jaxreason.kernels.copying import copy_rows
+
+            def copy(x: jax.Array, *y: jax.Array) -> jax.Array:
+                return copy_rows(x, y[0] if y else None, from_p, to_p, count)
+
+            sources = () if source is None else ((source.k, source.v),)
+            k, v = jax.tree.map(copy, (self.k, self.v), *sources)
+            return dataclasses.replace(self, k=k, v=v)
         buffers, others = (self.k, self.v), None if source is None else (source.k, source.v)
         k, v = jax.lax.platform_dependent(buffers, others, from_p, to_p, count, cpu=_copy_in_turn, default=_copy_at_once)
         return dataclasses.replace(self, k=k, v=v)

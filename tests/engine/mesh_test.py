@@ -8,11 +8,16 @@ import jax
 import numpy as np
 import pytest
 
+from jaxreason.core.budget import UNLIMITED
 from jaxreason.core.errors import ConfigError
-from jaxreason.core.types import Question
+from jaxreason.core.requests import Extend, Start, Take, Until
+from jaxreason.core.types import Finish, Question
+from jaxreason.engine.confidence import Confidence
 from jaxreason.engine.mesh import make_mesh
 from jaxreason.models.sharding import parameter_shardings
 from jaxreason.models.transformer import init_parameters, unstack_layers
+from jaxreason.search.deepconf import DeepConf
+from jaxreason.search.drive import Task, drive
 from jaxreason.search.majority import Majority
 
 QUESTIONS = [Question(f'q{i}', f'what is {i}+{i * 7}?') for i in range(6)]
@@ -41,6 +46,39 @@ def test_a_mesh_draws_what_one_device_draws(wide, make_sampler, data, model):
     found = Majority(n=3).solve(QUESTIONS, dataclasses.replace(sampler, lm=spread), seed=4)
     assert [[c.tokens for c in o.candidates] for o in found] == [[c.tokens for c in o.candidates] for o in expected]
     np.testing.assert_allclose(spread.logits([[3, 4, 5]]), wide.logits([[3, 4, 5]]), atol=1e-4)
+
+
+def test_a_vocabulary_that_is_spread_gives_the_same_confidence(wide, make_sampler):
+    spread = spread_over(wide, {'data': 2, 'model': 4})
+    sampler = dataclasses.replace(make_sampler(num_rows=16, rows_per_slot=2, stats=('confidence',)), lm=wide)
+    strategy, verifier = DeepConf(n=3, verifier=None), Confidence(measure='mean')
+    expected = strategy.solve(QUESTIONS, sampler, verifier, seed=4)
+    found = strategy.solve(QUESTIONS, dataclasses.replace(sampler, lm=spread), verifier, seed=4)
+    for ours, theirs in zip(found, expected, strict=True):
+        for mine, other in zip(ours.candidates, theirs.candidates, strict=True):
+            assert mine.tokens == other.tokens
+            np.testing.assert_allclose(mine.scores, other.scores, atol=1e-4)
+
+
+def forking(question):
+    """Steps, after each of which the last row goes on twice: more rows than places, so that rows are forked and parked."""
+    rows, _ = yield Start(question, copies=6)
+    while any(row.finish is Finish.OPEN for row in rows):
+        rows, _ = yield Extend(rows, until=Until.STEP)
+        going = [index for index, row in enumerate(rows) if row.finish is Finish.OPEN]
+        if going:
+            rows, _ = yield Take(rows, (*going, going[-1])[:6])
+    return [row.tokens for row in rows]
+
+
+def test_forks_on_a_mesh_draw_what_they_draw_on_one_device(wide, make_sampler):
+    found = []
+    for lm in (wide, spread_over(wide, {'data': 4, 'model': 2})):
+        sampler = dataclasses.replace(make_sampler(num_rows=16, rows_per_slot=2, temperature=1.5), lm=lm)
+        session = sampler.session()
+        tasks = [Task(question, forking(question), UNLIMITED, 4, 6) for question in QUESTIONS]
+        found.append((dict(drive(tasks, session, {})), session.timing.parked > 0, session.timing.copied > 0))
+    assert found[0] == found[1] and all(found[0][1:])
 
 
 def test_one_axis_may_take_the_rest():
