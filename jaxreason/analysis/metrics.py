@@ -1,41 +1,26 @@
 """Records and pools to the numbers of `metrics.json`: accuracy, gain, pass@k, tokens, FLOPs, and what could not be judged.
 
-A row is one strategy at one n (and budget). `accuracy` averages all disjoint blocks of n candidates that a pool holds, which is
-the same quantity as block 0 (what a user would have got, `accuracy_first_block`) with less noise. `gain` is the paired
-difference to the baseline strategy at equal n and budget. An answer that could not be judged counts as not correct and is
-counted apart. Floats are rounded, so that the same records give the same bytes.
+A row is one strategy at one n and budget (`rows.py`). Floats are rounded, so that the same records give the same bytes.
 """
 
 import collections
 import functools
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
+from jaxreason.analysis.by_difficulty import by_difficulty
+from jaxreason.analysis.difficulty_bins import Bins
 from jaxreason.analysis.health import verifier_health
+from jaxreason.analysis.rows import grouped, row_of, table
 from jaxreason.analysis.run_folder import Run, read_run
-from jaxreason.core.cost import Cost, total
 from jaxreason.core.files import write_whole
-from jaxreason.core.records import Block, Pool, PoolCandidate, Record, cost_from
-from jaxreason.core.stats import bootstrap_mean, interval, paired_difference, pass_at_k, rounded
+from jaxreason.core.records import Pool, PoolCandidate, Record, cost_from
+from jaxreason.core.stats import bootstrap_mean, interval, pass_at_k, rounded
 from jaxreason.core.types import Verdict
 
 Metrics = dict[str, Any]
-
-PHASES = ('prefill', 'decode', 'verify', 'probe')  # they add up to the total
-
-
-class _Group(NamedTuple):
-    """What makes a row of the table."""
-
-    strategy: str
-    n: int
-    budget: tuple[tuple[str, int], ...]
-    pool: str
 
 
 def compute(
@@ -64,11 +49,7 @@ def compute(
     """
     if not records:
         raise ValueError('metrics: expected at least one record, got none.')
-    groups: dict[_Group, list[Record]] = collections.defaultdict(list)
-    for record in records:
-        if not record.blocks:
-            raise ValueError(f'metrics: the record of {record.question_id!r} under {record.strategy!r} holds no block.')
-        groups[_Group(record.strategy, record.n, tuple(sorted(record.budget.items())), record.pool)].append(record)
+    groups = grouped(records)
     known = sorted({group.strategy for group in groups})
     baseline = labels[0] if labels else None
     if baseline is not None and baseline not in known:
@@ -81,24 +62,37 @@ def compute(
         'num_questions': len({record.question_id for record in records}),
         'num_seeds': len({record.seed for record in records}),
         'baseline': baseline,
-        'rows': [_row(group, groups, baseline) for group in sorted(groups, key=lambda group: (order[group.strategy], group))],
+        'rows': [row_of(group, groups, baseline) for group in sorted(groups, key=lambda group: (order[group.strategy], group))],
         'pools': [_pool(name, by_pool[name]) for name in sorted(by_pool)],
         'verifiers': verifier_health(pools, step_delimiter, probes),
     }
 
 
-def metrics_of(run: Run) -> Metrics:
-    """Summarises a run that was read from its folder."""
-    return compute(run.records, run.pools, run.labels, run.step_delimiter, run.probes)
+def metrics_of(run: Run, bins: Bins | None = None) -> Metrics:
+    """Summarises a run that was read from its folder.
 
-
-def write_metrics(folder: Path) -> Metrics:
-    """Computes the metrics of a run folder and writes them there as `metrics.json`.
+    Args:
+        run: the run.
+        bins: the difficulty of its questions, for the key `by_difficulty`; None for no such key.
 
     Raises:
-        RunError: the records cannot be read, or the file cannot be written.
+        RunError: the bins do not fit the run.
     """
-    metrics = metrics_of(read_run(folder))
+    metrics = compute(run.records, run.pools, run.labels, run.step_delimiter, run.probes)
+    return metrics if bins is None else {**metrics, 'by_difficulty': by_difficulty(run, metrics['rows'], bins)}
+
+
+def write_metrics(folder: Path, bins: Bins | None = None) -> Metrics:
+    """Computes the metrics of a run folder and writes them there as `metrics.json`.
+
+    Args:
+        folder: of a finished run.
+        bins: as of `metrics_of`.
+
+    Raises:
+        RunError: the records cannot be read, the bins do not fit them, or the file cannot be written.
+    """
+    metrics = metrics_of(read_run(folder), bins)
     write_whole(folder / 'metrics.json', to_text(metrics))
     return metrics
 
@@ -106,76 +100,6 @@ def write_metrics(folder: Path) -> Metrics:
 def to_text(metrics: Metrics) -> str:
     """The text of `metrics.json`: the same bytes for the same numbers."""
     return json.dumps(metrics, sort_keys=True, indent=1, allow_nan=False) + '\n'
-
-
-def _row(group: _Group, groups: Mapping[_Group, Sequence[Record]], baseline: str | None) -> Metrics:
-    records = groups[group]
-    blocks = [block for record in records for block in record.blocks]
-    verdicts = collections.Counter(block.verdict for block in blocks)
-    return {
-        'strategy': group.strategy,
-        'n': group.n,
-        'budget': dict(group.budget),
-        'pool': group.pool,
-        'num_questions': len({record.question_id for record in records}),
-        'num_seeds': len({record.seed for record in records}),
-        'num_blocks': max(len(record.blocks) for record in records),
-        'accuracy': interval(bootstrap_mean(_table(_accuracies(records)))),
-        'accuracy_first_block': interval(bootstrap_mean(_table(_accuracies(records, first=True)))),
-        'gain': _gain(group, groups, baseline),
-        'tokens': _mean_cost(records, {'prompt': 'prompt_tokens', 'new': 'new_tokens', 'scored': 'scored_tokens'}),
-        'flops': _mean_cost(records, {'total': 'flops'} | {name: name for name in (*PHASES, 'lookahead', 'discarded')}),
-        'answers': {verdict.value: verdicts[verdict.value] for verdict in Verdict},
-        'no_answer': sum(block.answer is None for block in blocks),
-    }
-
-
-def _gain(group: _Group, groups: Mapping[_Group, Sequence[Record]], baseline: str | None) -> Metrics | None:
-    """The paired difference to the baseline at the same n and budget; None where there is nothing to compare."""
-    if baseline is None or group.strategy == baseline:
-        return None
-    twins = [other for other in groups if (other.strategy, other.n, other.budget) == (baseline, group.n, group.budget)]
-    if not twins:
-        return None
-    # Where the baseline has several pools, the pool that both share is the fair one.
-    twin = min(twins, key=lambda other: (other.pool != group.pool, other.pool))
-    ours, theirs = _accuracies(groups[group]), _accuracies(groups[twin])
-    shared = sorted(ours.keys() & theirs.keys())
-    if not shared:
-        return None
-    estimate = paired_difference(
-        _table({question: ours[question] for question in shared}), _table({question: theirs[question] for question in shared})
-    )
-    return {'baseline': baseline, 'num_questions': estimate.num_questions, **interval(estimate)}
-
-
-def _accuracies(records: Iterable[Record], first: bool = False) -> dict[str, dict[int, float]]:
-    """Share of correct blocks (or whether the first is) by question and seed."""
-    values: dict[str, dict[int, float]] = collections.defaultdict(dict)
-    for record in records:
-        blocks = record.blocks[:1] if first else record.blocks
-        values[record.question_id][record.seed] = _share_correct(blocks)
-    return values
-
-
-def _share_correct(blocks: Sequence[Block]) -> float:
-    return sum(block.verdict == Verdict.CORRECT for block in blocks) / len(blocks)
-
-
-def _table(values: Mapping[str, Mapping[int, float]]) -> np.ndarray:
-    """`[questions, seeds]`, questions sorted; NaN where a question lacks a seed."""
-    seeds = sorted({seed for by_seed in values.values() for seed in by_seed})
-    return np.array([[values[question].get(seed, math.nan) for seed in seeds] for question in sorted(values)])
-
-
-def _mean_cost(records: Sequence[Record], names: Mapping[str, str]) -> Metrics:
-    """Mean over questions (of seeds, of blocks) of some fields of the cost."""
-    by_question: dict[str, list[list[float]]] = collections.defaultdict(list)
-    for record in records:
-        spent: Cost = total(cost_from(block.cost) for block in record.blocks)
-        by_question[record.question_id].append([getattr(spent, name) / len(record.blocks) for name in names.values()])
-    means = np.mean([np.mean(by_question[question], axis=0) for question in sorted(by_question)], axis=0)
-    return {name: rounded(mean) for name, mean in zip(names, means, strict=True)}
 
 
 def _pool(name: str, pools: Sequence[Pool]) -> Metrics:
@@ -221,7 +145,7 @@ def _coverage(pools: Sequence[Pool], share: Callable[[int, int], Any]) -> Metric
     for pool in pools:
         num_correct = sum(candidate.verdict == Verdict.CORRECT for candidate in pool.candidates)
         values[pool.question_id][pool.seed] = float(share(len(pool.candidates), num_correct))
-    return interval(bootstrap_mean(_table(values)))
+    return interval(bootstrap_mean(table(values)))
 
 
 def _mean(values: Iterable[float]) -> float:

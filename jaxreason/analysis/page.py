@@ -47,6 +47,8 @@ pre {
   white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; font: 13px/1.45 ui-monospace, monospace;
   max-height: 30rem; overflow-y: auto; margin-bottom: .6rem;
 }
+pre.tree { white-space: pre; overflow-x: auto; unicode-bidi: bidi-override; }
+.left { color: var(--quiet); }
 .correct { color: var(--good); }
 .wrong { color: var(--bad); }
 .unjudged { color: var(--open); }

@@ -12,11 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxreason.analysis import health_page, page, step_judgement, tables, training_page
+from jaxreason.analysis import difficulty_page, health_page, page, step_judgement, tables, training_page
 from jaxreason.analysis.figures import FIGURES, pictures, save_all
-from jaxreason.analysis.metrics import PHASES, Metrics, metrics_of
+from jaxreason.analysis.metrics import Metrics, metrics_of
+from jaxreason.analysis.rows import PHASES
 from jaxreason.analysis.run_folder import JudgementRun, Run, is_judgement, read_judgements, read_run
 from jaxreason.analysis.training_page import TrainingRun
+from jaxreason.analysis.tree_page import folded_tree
 from jaxreason.core.errors import RunError
 from jaxreason.core.files import write_whole
 from jaxreason.core.quantities import quantity
@@ -25,6 +27,8 @@ from jaxreason.core.types import Verdict
 
 MAX_QUESTIONS = 200
 MAX_CANDIDATES = 8
+MAX_TREES = 3  # questions
+MAX_POOLS = 4  # shown without a click: a sweep of searches has one for each strategy and n
 MAX_CHARACTERS = 4_000
 
 _MARKS = {Verdict.CORRECT: '✓', Verdict.WRONG: '✗', Verdict.UNJUDGED: '?'}
@@ -121,9 +125,10 @@ def _section(run: Run, metrics: Metrics) -> str:
     parts = [
         *_heading(run, _made_with(run)),
         page.table(tables.columns(metrics), tables.rows(metrics)),
-        f'<p class="quiet">{page.text(tables.caption(metrics))}</p>',
+        f'<p class="quiet">{page.text(f"{tables.caption(metrics)} {tables.readings(metrics)}".rstrip())}</p>',
     ]
-    parts += [*pictures(FIGURES, metrics), _cost(metrics), _samples(metrics), *health_page.section(metrics)]
+    parts += [*pictures(FIGURES, metrics), *difficulty_page.section(metrics)]
+    parts += [_cost(metrics), _samples(metrics), *health_page.section(metrics)]
     parts += [_questions(run, metrics), *_inputs(run)]
     return '\n'.join(['<section>', *parts, '</section>'])
 
@@ -156,7 +161,11 @@ def _samples(metrics: Metrics) -> str:
         ]
         rows += [(pool['pool'], name, f'{count:,}', f'{100 * count / total:.1f} %') for name, count in counts]
         rows.append((pool['pool'], 'questions with a correct sample', '', tables.percent(pool['any_correct'])))
-    return f'<h3>Samples</h3>{page.table(("pool", "what", "samples", "share"), rows, num_words=2)}' if rows else ''
+    if not rows:
+        return ''
+    table = page.table(('pool', 'what', 'samples', 'share'), rows, num_words=2)
+    names = f'{len(metrics["pools"])} pools of samples'
+    return f'<h3>Samples</h3>{table if len(metrics["pools"]) <= MAX_POOLS else page.folded(names, table)}'
 
 
 def _questions(run: Run, metrics: Metrics) -> str:
@@ -172,7 +181,8 @@ def _questions(run: Run, metrics: Metrics) -> str:
     label, n = tables.label(shown), shown['n']
     omitted = f' The first {MAX_QUESTIONS} of {len(names):,} are shown.' if len(names) > MAX_QUESTIONS else ''
     note = f'Seed {seed}; mark and answer of {label} at n={n}. Open a question for all strategies and some samples.{omitted}'
-    blocks = [_question(by_question[name], shown, pools) for name in names[:MAX_QUESTIONS]]
+    trees = {name: _trees(by_question[name], pools, run.step_delimiter) for name in names[:MAX_TREES]}
+    blocks = [_question(by_question[name], shown, pools, trees.get(name, [])) for name in names[:MAX_QUESTIONS]]
     return '\n'.join(['<h3>Questions</h3>', f'<p class="quiet">{page.text(note)}</p>', *blocks])
 
 
@@ -182,7 +192,17 @@ def _shown(metrics: Metrics) -> Mapping[str, Any]:
     return max((row for row in metrics['rows'] if row['n'] == largest), key=lambda row: row['accuracy']['point'])
 
 
-def _question(records: Sequence[Record], shown: Mapping[str, Any], pools: Mapping[tuple[str, str], Pool]) -> str:
+def _trees(records: Sequence[Record], pools: Mapping[tuple[str, str], Pool], step_delimiter: str) -> list[str]:
+    """The trees of a question, folded: of every strategy that grew one that of its largest n."""
+    largest = {tables.label(dataclasses.asdict(record)): record for record in sorted(records, key=lambda record: record.n)}
+    names = dict.fromkeys(record.pool for _, record in sorted(largest.items()))
+    found = [pools[name, records[0].question_id] for name in names if (name, records[0].question_id) in pools]
+    return [tree for pool in found if (tree := folded_tree(pool, step_delimiter)) is not None]
+
+
+def _question(
+    records: Sequence[Record], shown: Mapping[str, Any], pools: Mapping[tuple[str, str], Pool], trees: Sequence[str]
+) -> str:
     chosen = [record for record in records if _is_row(record, shown)]
     pool = next((pools[key] for r in [*chosen, *records] if (key := (r.pool, r.question_id)) in pools), None)
     question = pool.question if pool else records[0].question_id
@@ -204,6 +224,7 @@ def _question(records: Sequence[Record], shown: Mapping[str, Any], pools: Mappin
         body += [_candidate(candidate) for candidate in pool.candidates[:MAX_CANDIDATES]]
         if len(pool.candidates) > MAX_CANDIDATES:
             body.append(f'<p class="quiet">{len(pool.candidates) - MAX_CANDIDATES} more samples are in the run folder.</p>')
+    body += trees
     return page.folded(line, '\n'.join(body))
 
 

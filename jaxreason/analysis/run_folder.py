@@ -71,6 +71,46 @@ def read_run(folder: Path) -> Run:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples:
+    """The independent samples of a finished run.
+
+    Attributes:
+        name: of its folder.
+        pools: one a question and seed.
+        model: the policy, as the configuration names it; empty where it does not.
+    """
+
+    name: str
+    pools: tuple[Pool, ...]
+    model: str = ''
+
+
+def read_samples(folder: Path) -> Samples:
+    """Reads the independent samples of a run folder, whatever strategies made of them.
+
+    Raises:
+        RunError: it has none, or a file is damaged; names file and line.
+    """
+    paths = sorted((folder / 'pools').glob('*.jsonl')) if os.path.isdir(folder / 'pools') else []
+    pools = [pool for path in paths if _is_sampled(path) for pool in _lines(path, pool_from)]
+    if not pools:
+        raise RunError(
+            f'{folder}: expected independent samples in its pools, there are none; '
+            'name the finished run of a strategy that samples them, as majority does.'
+        )
+    return Samples(name=folder.resolve().name, pools=tuple(pools), model=_source(_config(folder)[1], 'model'))
+
+
+def _is_sampled(path: Path) -> bool:
+    """Whether a file of pools holds independent samples: those of a search say what it chose."""
+    try:
+        with path.open('rb') as file:
+            return json.loads(file.readline()).get('chosen') is None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return True  # damaged: reading it as a whole names file and line
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class JudgementRun:
     """A finished run in which a verifier judged step-labelled solutions, as written.
 

@@ -109,6 +109,19 @@ def caption(metrics: Mapping[str, Any]) -> str:
     return ' '.join([f'{text} Tokens (generated) and FLOPs are per question.', *unscored(metrics)])
 
 
+def readings(metrics: Mapping[str, Any]) -> str:
+    """Which strategies are told at several n from one pool of solutions, and which had to search at each n; '' where none."""
+    pools, ns = collections.defaultdict[str, set[str]](set), collections.defaultdict[str, set[int]](set)
+    for row in metrics['rows']:
+        pools[label(row)].add(row['pool'])
+        ns[label(row)].add(row['n'])
+    several = [name for name in ns if len(ns[name]) > 1]
+    read = [name for name in several if len(pools[name]) == 1]
+    searched = [name for name in several if len(pools[name]) > 1]
+    parts = [f'At every n from one pool of solutions: {", ".join(read)}.'] if read else []
+    return ' '.join([*parts, *([f'Searched anew at each n: {", ".join(searched)}.'] if searched else [])])
+
+
 def unscored(metrics: Mapping[str, Any]) -> list[str]:
     """A sentence for every verifier that could not score some samples: how many, and why."""
     asked, reasons = collections.Counter[str](), collections.defaultdict[str, collections.Counter[str]](collections.Counter)

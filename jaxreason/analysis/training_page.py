@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxreason.analysis import health_page, page
-from jaxreason.analysis.figures import Frame, Plot, picture_of, plot_reliability, reliability_rows, save
+from jaxreason.analysis.drawing import Frame, Plot, picture_of, save
+from jaxreason.analysis.figures import plot_reliability, reliability_rows
 from jaxreason.core.errors import RunError
 
 if TYPE_CHECKING:

@@ -1,12 +1,15 @@
-"""`jaxreason solve "QUESTION" [key=value ...] [--effort low|medium|high] [--dry-run]`, or `--file QUESTIONS`."""
+"""`jaxreason solve "QUESTION" [key=value ...] [--effort low|medium|high] [--show-tree] [--dry-run]`, or `--file QUESTIONS`."""
 
 import argparse
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxreason.analysis.tables import unscored_sentence
+from jaxreason.analysis.tree import tree_lines
 from jaxreason.cli.words import sort_words
 from jaxreason.core.errors import ConfigError, DataError
 from jaxreason.core.keys import text_id
@@ -15,8 +18,12 @@ from jaxreason.core.terminal import printable
 from jaxreason.core.types import Outcome, Question
 from jaxreason.data.jsonl import read_rows
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 EFFORT = {'low': 4, 'medium': 16, 'high': 64}
 FLAGS = ('file', 'effort')
+_LOOKS = {'kept': '', 'left': 'dim', 'chosen': 'bold'}  # of a line of the tree
 
 
 def add_parser(subparsers) -> None:
@@ -31,7 +38,11 @@ def add_parser(subparsers) -> None:
     parser.add_argument('--file', type=Path, help='file of questions: one a line, or .jsonl with a field "question"')
     parser.add_argument('--effort', choices=EFFORT, help='solutions per question: 4, 16 or 64')
     parser.add_argument('--dry-run', action='store_true', help='print configuration, shapes, memory and FLOPs; answer nothing')
-    parser.add_argument('--json', action='store_true', help='print one JSON object a question')
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument('--json', action='store_true', help='print one JSON object a question')
+    shown.add_argument(
+        '--show-tree', action='store_true', help='print every step that was searched, its score, and what was left'
+    )
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
@@ -60,7 +71,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         return 0
     start_jax()
     with device_errors():
-        _solve(config, questions, _print_json if args.json else _print)
+        _solve(config, questions, _print_json if args.json else functools.partial(_print, with_tree=args.show_tree))
     return 0
 
 
@@ -92,8 +103,8 @@ def _solve(config, questions: Sequence[str], show: Callable[[Outcome], None]) ->
                 shown += 1
 
 
-def _print(outcome: Outcome) -> None:
-    """One outcome for people: the answer, how the votes fell, a solution that gives it, what it cost."""
+def _print(outcome: Outcome, with_tree: bool = False) -> None:
+    """One outcome for people: the answer, how the votes fell, a solution that gives it or the whole tree, what it cost."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -103,7 +114,10 @@ def _print(outcome: Outcome) -> None:
     console = Console(highlight=False)
     console.print(Text(printable(outcome.question.text, keep='\n'), style='bold'))
     chosen = next((c for c in outcome.candidates if outcome.answer is not None and c.answer == outcome.answer), None)
-    if chosen is not None:
+    if with_tree:
+        for text, look in tree_lines(outcome, _width(console)):
+            console.print(Text(text, style=_LOOKS[look]), soft_wrap=True)
+    elif chosen is not None:
         console.print(Text(printable(chosen.text.strip(), keep='\n'), style='dim'))
     table = Table('answer', 'weight', 'solutions', box=None)
     for answer, weight in outcome.votes[:8]:
@@ -121,6 +135,11 @@ def _print(outcome: Outcome) -> None:
     console.print(f', {cost.flops / 1e9:.1f} GFLOPs\n')
 
 
+def _width(console: 'Console') -> int:
+    """Cells of a line: those of the terminal; 120 where there is none."""
+    return console.width if console.is_terminal else 120
+
+
 def _unscored(outcome: Outcome) -> list[str]:
     """A line for every verifier that could not score some solutions."""
     reasons: dict[str, Counter[str]] = {}
@@ -133,7 +152,9 @@ def _unscored(outcome: Outcome) -> list[str]:
 def _print_json(outcome: Outcome) -> None:
     """One outcome as a line of JSON."""
     fields = dataclasses.asdict(outcome)
-    for part, cost in zip([fields, *fields['candidates']], [outcome.cost, *(c.cost for c in outcome.candidates)], strict=True):
+    parts = [fields, *fields['candidates'], *fields['pruned']]
+    costs = [outcome.cost, *(c.cost for c in outcome.candidates), *(branch.cost for branch in outcome.pruned)]
+    for part, cost in zip(parts, costs, strict=True):
         part['cost'] = cost._asdict()  # by name: a tuple of nine numbers says nothing
     print(to_line(fields), flush=True)
 

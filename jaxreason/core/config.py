@@ -38,9 +38,11 @@ class Kinds:
 
     Attributes:
         catalog: returns `{kind: dataclass}`; called when a value is read, so that it may import lazily.
+        default: the kind of a mapping that names none; None where one must be named.
     """
 
     catalog: Callable[[], Mapping[str, type]]
+    default: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _convert(hint: Any, value: Any, where: str, base: Any) -> Any:
     if origin is Annotated:
         kinds = _mark(args, Kinds)
         if kinds:
-            return _of_kind(kinds.catalog(), value, where, base)
+            return _of_kind(kinds, value, where, base)
         if _mark(args, AnyFloat) and isinstance(value, float):
             return value
         return _convert(args[0], value, where, base)
@@ -195,10 +197,11 @@ def _instance(cls: type, value: Any, where: str, base: Any) -> Any:
         raise _Invalid(where, ' '.join(str(error).split())) from error
 
 
-def _of_kind(catalog: Mapping[str, type], value: Any, where: str, base: Any) -> Any:
+def _of_kind(kinds: Kinds, value: Any, where: str, base: Any) -> Any:
+    catalog = kinds.catalog()
     if not isinstance(value, dict):
         raise _Invalid(where, f'expected a mapping with the key kind (one of {", ".join(catalog)}), got {shown(value)}.')
-    kind = value.get('kind', next((name for name, cls in catalog.items() if type(base) is cls), None))
+    kind = value.get('kind', next((name for name, cls in catalog.items() if type(base) is cls), kinds.default))
     if kind is None:
         raise _Invalid(where, f'missing the key kind: one of {", ".join(catalog)}.')
     if not isinstance(kind, str) or kind not in catalog:

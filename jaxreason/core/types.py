@@ -80,7 +80,8 @@ class Row:
         steps: the text of each step; joined they are `text`.
         at_boundary: it paused with the token that completed a step delimiter; else its last step is still open.
         stats: per-token statistics asked of the sampler by name, each as long as `tokens`:
-            `logprob` (nats, model), `sampled_logprob` (nats, the distribution drawn from), `self_certainty` (nats).
+            `logprob` (nats, model), `sampled_logprob` (nats, the distribution drawn from), `self_certainty` (nats),
+            `confidence` (nats).
         finish: why it stopped, or `OPEN`.
         cost: what this row alone has cost since its `Start`: generation, not the prompt.
         lineage: handles of the rows that it was forked from, the first one first; a verifier finds their keys by them.

@@ -23,7 +23,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.keys import wrap_key
 from jaxreason.data.boundaries import STEP, STOP
 from jaxreason.engine.read_heads import ReadHead, read_heads
-from jaxreason.engine.sampling import Rule, draw
+from jaxreason.engine.sampling import Rule, draw, top_confidence
 from jaxreason.models.cache import Cache
 from jaxreason.models.heads import lm_logits
 from jaxreason.models.transformer import forward
@@ -79,7 +79,11 @@ class Chunk:
     steps: Any  # [] int32, steps that the device ran
 
 
-@functools.partial(jax.jit, static_argnames=('config', 'rule', 'stats', 'length', 'rows_per_slot'), donate_argnames=('cache',))
+@functools.partial(
+    jax.jit,
+    static_argnames=('config', 'rule', 'stats', 'confidence_top_k', 'length', 'rows_per_slot'),
+    donate_argnames=('cache',),
+)
 def decode_chunk(
     config: ModelConfig,
     params: Any,
@@ -92,6 +96,7 @@ def decode_chunk(
     *,
     rule: Rule,
     stats: tuple[str, ...],
+    confidence_top_k: int = 20,
     length: int,
     rows_per_slot: int,
 ) -> tuple[Cache, RowState, Chunk]:
@@ -107,7 +112,9 @@ def decode_chunk(
         limit: [] int32, end after this many steps; traced, so that it may change without compiling anew.
         heads: read at the state before every token, by name.
         rule: the distribution drawn from.
-        stats: what to keep of every token, fields of `Draw` and what the heads say; what is not asked for is not computed.
+        stats: what to keep of every token: fields of `Draw`, `confidence`, and what the heads say; what is not asked for is not
+            computed.
+        confidence_top_k: tokens that `confidence` looks at (`top_confidence`).
         length: most steps, and what is allocated for them.
         rows_per_slot: rows that share a prompt.
     """
@@ -133,6 +140,8 @@ def decode_chunk(
         halt_b = _halts(rows, tables, token_b, drawn.finite)
         took_b = active_b & drawn.finite
         known = {**vars(drawn), **read_heads(config, params, heads or {}, hidden_b1d, token_b)}
+        if 'confidence' in stats:
+            known['confidence'] = top_confidence(logits_bv, confidence_top_k)
         chunk = chunk.replace(
             tokens=chunk.tokens.at[:, step].set(token_b),
             stats={name: values.at[:, step].set(known[name]) for name, values in chunk.stats.items()},

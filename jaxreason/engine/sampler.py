@@ -24,7 +24,8 @@ from jaxreason.engine.sampling import Rule
 if TYPE_CHECKING:
     from jaxreason.engine.session import DeviceSession
 
-STATS = ('logprob', 'sampled_logprob', 'self_certainty')
+DEFAULT_STATS = ('logprob', 'sampled_logprob', 'self_certainty')
+STATS = (*DEFAULT_STATS, 'confidence')  # all that can be asked for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,9 @@ class SamplerSettings(Rule):
     Attributes:
         max_tokens: most tokens of a solution; a longer one ends with `Finish.LENGTH`.
         stop: strings that end a solution; the text is cut before them.
-        stats: what is recorded of every token: `logprob`, `sampled_logprob`, `self_certainty`.
+        stats: what is recorded of every token: `logprob`, `sampled_logprob`, `self_certainty`, `confidence`. The last one looks
+            for the most likely tokens, which costs time.
+        confidence_top_k: tokens that `confidence` looks at.
         num_rows: rows that the device program runs at, idle ones padded; `auto` is as many as memory holds, as are wanted, and
             as buy something (`choose_rows`). Part of what makes a run repeatable: products change bits with the number of
             rows, never with what the other rows hold.
@@ -51,7 +54,8 @@ class SamplerSettings(Rule):
 
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
-    stats: tuple[str, ...] = STATS
+    stats: tuple[str, ...] = DEFAULT_STATS
+    confidence_top_k: int = 20
     num_rows: int | Literal['auto'] = 'auto'
     rows_per_slot: int = 4
     memory_limit: float | None = None
@@ -61,7 +65,7 @@ class SamplerSettings(Rule):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ('max_tokens', 'num_rows', 'rows_per_slot', 'chunk'):
+        for name in ('max_tokens', 'confidence_top_k', 'num_rows', 'rows_per_slot', 'chunk'):
             value = getattr(self, name)
             if (name, value) != ('num_rows', 'auto') and not 1 <= value <= 2**20:
                 raise ValueError(f'{name} must be in [1, 2^20], got {value}.')

@@ -208,6 +208,7 @@ class DeviceSession:
                 self._heads,
                 rule=self.sampler.rule,
                 stats=tuple(sorted(self.sampler.stats)),
+                confidence_top_k=self.sampler.confidence_top_k,
                 length=self.sampler.chunk,
                 rows_per_slot=self.sampler.rows_per_slot,
             )

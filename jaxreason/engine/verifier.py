@@ -1,7 +1,8 @@
 """Verifiers that need no training: how sure the policy itself is of what it wrote.
 
-Both read per-token statistics that the sampler computed on the device, so they cost nothing. A step's score is that of the
-solution up to the end of the step, so the last step's is that of the whole solution; both are at least 0, as votes must be.
+They read per-token statistics that the sampler computed on the device, so they cost nothing. A step's score is that of the
+solution up to the end of the step, so the last step's is that of the whole solution; all are at least 0, as votes must be.
+`VERIFIERS` are those that a strategy may name without more ado.
 
 References:
     Kang et al., Scalable Best-of-N Selection for Large Language Models via Self-Certainty, 2025.
@@ -13,8 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from jaxreason.core.cost import FREE
-from jaxreason.core.protocols import Scored
+from jaxreason.core.protocols import Scored, Verifier
 from jaxreason.core.types import Row
+from jaxreason.engine.confidence import Confidence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +46,13 @@ class SelfCertainty:
         return 0
 
 
-VERIFIERS: dict[str, type[MeanLogprob] | type[SelfCertainty]] = {
-    'mean_logprob': MeanLogprob,
-    'self_certainty': SelfCertainty,
+VERIFIERS: dict[str, Verifier] = {
+    'mean_logprob': MeanLogprob(),
+    'self_certainty': SelfCertainty(),
+    'confidence_mean': Confidence(measure='mean'),
+    'confidence_tail': Confidence(measure='tail'),
+    'confidence_bottom': Confidence(measure='bottom'),
+    'confidence_lowest': Confidence(measure='lowest'),
 }
 
 

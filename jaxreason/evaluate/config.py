@@ -13,17 +13,22 @@ from jaxreason.core.verifier_spec import VerifierChoice
 from jaxreason.data.datasets import DataSpec
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.backbone_verifier import BackboneVerifier
+from jaxreason.engine.confidence import Confidence
 from jaxreason.engine.language_model import LanguageModel, load
 from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.sampler import SamplerSettings
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.engine.verifier_loading import load_verifier, open_verifier
+from jaxreason.evaluate.sweep import Sweep, sweep_of
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.catalog import STRATEGIES
 from jaxreason.search.drive import MOST_COPIES
 from jaxreason.search.strategy import Parallel, Strategy
 
 NamedStrategy = Annotated[Strategy, Kinds(lambda: STRATEGIES)]
+NamedVerifier = Annotated[
+    VerifierChoice | Confidence, Kinds(lambda: {'trained': VerifierChoice, 'confidence': Confidence}, default='trained')
+]
 
 
 def load_policy(spec: ModelSpec) -> LanguageModel:
@@ -40,11 +45,12 @@ class EvaluateConfig:
         model: the policy.
         data: the problems.
         prompt: how a problem becomes a prompt.
-        sampler: how solutions are sampled.
-        verifiers: trained ones, by the name that a strategy asks for.
+        sampler: how solutions are sampled; the statistics that verifiers read are added to its own.
+        verifiers: by the name that a strategy asks for: trained ones, and confidence over windows of another length.
         strategies: by label, the baseline first. Those that sample independently share one pool of candidates.
-        n: numbers of solutions at which pooled strategies are reported; empty for powers of two up to each one's own `n`.
-        budgets: limits for each question; a strategy under a limit searches by itself, at its own `n`.
+        n: numbers of solutions at which strategies are reported, as far as each one's own; a strategy of which no search can be
+            read at a smaller number searches at each by itself. Empty for powers of two where that is free, else its own.
+        budgets: limits for each question; a strategy under a limit searches by itself, at its own number.
         grading_workers: processes that compare answers which the exact rules leave open.
     """
 
@@ -53,7 +59,7 @@ class EvaluateConfig:
     data: DataSpec = DataSpec()
     prompt: PromptSpec = PromptSpec()
     sampler: SamplerSettings = SamplerSettings()
-    verifiers: dict[str, VerifierChoice] = dataclasses.field(default_factory=dict)
+    verifiers: dict[str, NamedVerifier] = dataclasses.field(default_factory=dict)
     strategies: dict[str, NamedStrategy]
     n: tuple[int, ...] = ()
     budgets: tuple[Budget, ...] = (UNLIMITED,)
@@ -70,12 +76,15 @@ class EvaluateConfig:
             check_seed(seed)
         if any(n < 1 for n in self.n):
             raise ValueError(f'n must be at least 1 solution per answer, got {list(self.n)}.')
+        if self.n and all(budget.limits for budget in self.budgets):
+            raise ValueError('n: under a limit a strategy runs at its own n alone: leave n out, or add {} to budgets.')
         for label, pooled in self.pooled.items():
-            if not self.ns(pooled):
+            if self.n and min(self.n) > pooled.n:
                 raise ValueError(f'n: strategies.{label} samples {pooled.n} solutions, n must name a number up to that.')
         if not 1 <= self.grading_workers <= 64:
             raise ValueError(f'grading_workers must be in [1, 64], got {self.grading_workers}.')
         _check_verifiers(self.verifiers, self.strategies.values())
+        object.__setattr__(self, 'sampler', _with_stats(self.sampler, self.verifiers, self.strategies.values()))
         for label, strategy in self.strategies.items():
             for budget in self.budgets:
                 _check_strategy(f'strategies.{label}', strategy, self.verifiers, self.sampler, budget)
@@ -85,10 +94,21 @@ class EvaluateConfig:
         """The strategies that choose from independent samples, by label."""
         return {label: strategy for label, strategy in self.strategies.items() if isinstance(strategy, Parallel)}
 
-    def ns(self, strategy: Parallel) -> tuple[int, ...]:
-        """The numbers of solutions at which a pooled strategy is reported, ascending."""
-        chosen = self.n or (*(2**e for e in range(20)), strategy.n)
-        return tuple(sorted({n for n in chosen if n <= strategy.n}))
+    def sweep(self, label: str, budget: Budget = UNLIMITED) -> Sweep:
+        """What is searched and read for a strategy."""
+        return sweep_of(self.strategies[label], self.n, budget)
+
+    @property
+    def exceptions(self) -> list[str]:
+        """A line for every number of `n` at which a strategy cannot run, and for one that runs at its own instead."""
+        lines = []
+        for label, strategy in self.strategies.items():
+            sweep = self.sweep(label)
+            lines += [f'{label}: not at n = {n}: {why}' for n, why in sweep.left_out.items()]
+            own = strategy.generations
+            if self.n and own in sweep.reads.get(own, ()) and own not in self.n:
+                lines.append(f'{label}: at its own n = {own}, since it runs at none of n')
+        return lines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,8 +119,8 @@ class SolveConfig:
         seed: of the draws, in [0, 2^32).
         model: the policy.
         prompt: how a question becomes a prompt; the default is what the small default model follows best.
-        sampler: how solutions are sampled.
-        verifiers: trained ones, by the name that the strategy asks for.
+        sampler: how solutions are sampled; the statistics that the verifier reads are added to its own.
+        verifiers: by the name that the strategy asks for: trained ones, and confidence over windows of another length.
         strategy: how the budget is spent.
         budget: limits for each question.
     """
@@ -109,25 +129,36 @@ class SolveConfig:
     model: ModelSpec = ModelSpec()
     prompt: PromptSpec = PromptSpec(few_shot=1, answer_format='plain', step_delimiter='\n')
     sampler: SamplerSettings = SamplerSettings(temperature=0.3, max_tokens=256)
-    verifiers: dict[str, VerifierChoice] = dataclasses.field(default_factory=dict)
+    verifiers: dict[str, NamedVerifier] = dataclasses.field(default_factory=dict)
     strategy: NamedStrategy = BestOfN(n=16, verifier='self_certainty')
     budget: Budget = UNLIMITED
 
     def __post_init__(self):
         check_seed(self.seed)
         _check_verifiers(self.verifiers, [self.strategy])
+        object.__setattr__(self, 'sampler', _with_stats(self.sampler, self.verifiers, [self.strategy]))
         _check_strategy('strategy', self.strategy, self.verifiers, self.sampler, self.budget)
 
 
-def load_verifiers(choices: Mapping[str, VerifierChoice], lm: LanguageModel | None) -> dict[str, Verifier]:
-    """The verifiers that strategies may name: those that need no training, and the configuration's own, loaded.
+def trained(choices: Mapping[str, NamedVerifier]) -> dict[str, VerifierChoice]:
+    """The verifiers of a configuration that have weights, by name."""
+    return {name: choice for name, choice in choices.items() if isinstance(choice, VerifierChoice)}
+
+
+def untrained(choices: Mapping[str, NamedVerifier]) -> dict[str, Verifier]:
+    """The verifiers that strategies may name and that need no training: the usual ones, and the configuration's own."""
+    return {**VERIFIERS, **{name: choice for name, choice in choices.items() if isinstance(choice, Confidence)}}
+
+
+def load_verifiers(choices: Mapping[str, NamedVerifier], lm: LanguageModel | None) -> dict[str, Verifier]:
+    """The verifiers that strategies may name: those that need no training, and the configuration's trained ones, loaded.
 
     Args:
         choices: the configuration's own, by name.
         lm: the policy; None where none of them is a head on it.
     """
-    found: dict[str, Verifier] = {name: kind() for name, kind in VERIFIERS.items()}
-    for name, choice in choices.items():
+    found = untrained(choices)
+    for name, choice in trained(choices).items():
         if choice.on == 'policy':
             assert lm is not None, 'a head on the policy is loaded with it'
             found[name] = dataclasses.replace(load_verifier(**choice.on_policy, policy=lm), name=name)
@@ -136,19 +167,29 @@ def load_verifiers(choices: Mapping[str, VerifierChoice], lm: LanguageModel | No
     return found
 
 
-def open_verifiers(choices: Mapping[str, VerifierChoice]) -> dict[str, RewardModel | BackboneVerifier]:
-    """The configuration's own verifiers, by name, without the values of their weights: they tell prices and memory."""
-    opened = {name: open_verifier(choice) for name, choice in choices.items()}
-    return {name: BackboneVerifier.of(each) if choices[name].on == 'policy' else each for name, each in opened.items()}
+def open_verifiers(choices: Mapping[str, NamedVerifier]) -> dict[str, RewardModel | BackboneVerifier]:
+    """The configuration's trained verifiers, by name, without the values of their weights: they tell prices and memory."""
+    found = {name: (choice, open_verifier(choice)) for name, choice in trained(choices).items()}
+    return {name: BackboneVerifier.of(each) if choice.on == 'policy' else each for name, (choice, each) in found.items()}
 
 
-def _check_verifiers(choices: Mapping[str, VerifierChoice], strategies: Iterable[Strategy]) -> None:
+def _check_verifiers(choices: Mapping[str, NamedVerifier], strategies: Iterable[Strategy]) -> None:
     asked = {name for strategy in strategies for name in strategy.judges}
     for name in choices:
         if name in VERIFIERS:
             raise ValueError(f'verifiers.{name}: the name of one that needs no training; choose another.')
         if name not in asked:
             raise ValueError(f"verifiers.{name}: no strategy asks for it; name it as a strategy's verifier or leave it out.")
+
+
+def _with_stats(
+    sampler: SamplerSettings, choices: Mapping[str, NamedVerifier], strategies: Iterable[Strategy]
+) -> SamplerSettings:
+    """The sampler with the statistics that untrained verifiers read; a head on the policy brings its own when it is loaded."""
+    verifiers = untrained(choices)
+    asked = [verifiers[name] for strategy in strategies for name in strategy.judges if name in verifiers]
+    stats = sorted({stat for verifier in asked for stat in verifier.stats} - set(sampler.stats))
+    return dataclasses.replace(sampler, stats=(*sampler.stats, *stats)) if stats else sampler
 
 
 class _Unloaded:
@@ -158,13 +199,12 @@ class _Unloaded:
 
 
 def _check_strategy(
-    where: str, strategy: Strategy, choices: Mapping[str, VerifierChoice], sampler: SamplerSettings, budget: Budget
+    where: str, strategy: Strategy, choices: Mapping[str, NamedVerifier], sampler: SamplerSettings, budget: Budget
 ) -> None:
     """Refuses a strategy that could not run, or whose rows no memory would hold."""
     if strategy.generations > MOST_COPIES:
         raise ValueError(f'{where}: n must be at most {MOST_COPIES:,} solutions per question, got {strategy.generations:,}.')
-    verifiers: dict[str | None, Any] = {name: kind() for name, kind in VERIFIERS.items()}
-    verifiers |= dict.fromkeys(choices, _Unloaded())
+    verifiers: dict[Any, Any] = {**dict.fromkeys(choices, _Unloaded()), **untrained(choices)}
     try:
         strategy.check(verifiers, sampler.stats, budget)
     except ValueError as error:

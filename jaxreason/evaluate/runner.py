@@ -25,7 +25,6 @@ from jaxreason.core.judged_steps import JudgedSteps
 from jaxreason.core.labels import LabelledQuestion
 from jaxreason.core.records import Pool, Record, pool_from
 from jaxreason.core.types import Problem
-from jaxreason.core.verifier_spec import VerifierChoice
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.grading import Grader
 from jaxreason.engine.backbone_verifier import heads_of
@@ -36,7 +35,7 @@ from jaxreason.engine.rows import RowChoice
 from jaxreason.engine.sampler import Sampler
 from jaxreason.engine.scoring_memory import memory_beside
 from jaxreason.engine.session import DeviceSession
-from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers
+from jaxreason.evaluate.config import EvaluateConfig, NamedVerifier, load_policy, load_verifiers, trained
 from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
 from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.journals import Journals
@@ -101,7 +100,7 @@ def evaluate(
     given = (config_files.dump(config), json.dumps(inputs, indent=0, sort_keys=True))
     for what, mine in zip(('configuration', 'data and prompt'), given, strict=True):
         agree(peers, what, mine)
-    config = adopt_rows(config, out, copies_of(config, units), peers)
+    config = adopt_rows(config, out, copies_of(units), peers)
     with open_folder(out, config_files.dump(config), peers) as folder:
         journals = Journals(out, peers.index)
         try:
@@ -110,6 +109,8 @@ def evaluate(
             missing = [unit for unit in units if unit.key not in done]
             meter = Meter(peers, report, len(units) - len(missing), len(units))
             if missing:
+                for line in config.exceptions:
+                    say(line)
                 among = f' among {peers.count} processes' if peers.count > 1 else ''
                 say(f'{len(missing)} of {len(units)} units to do{among}; loading {config.model.source}')
                 config = _run(config, problems, units, share(missing, peers), folder, journals, meter, peers, say)
@@ -211,7 +212,7 @@ def _run(
 ) -> EvaluateConfig:
     """Searches, grades and journals this process's share of the missing units; returns the configuration, rows chosen."""
     choices = config.verifiers if mine else None
-    config, session, verifiers = open_session(config, problems, copies_of(config, units), choices, folder, peers, say)
+    config, session, verifiers = open_session(config, problems, copies_of(units), choices, folder, peers, say)
     if session is None:
         return config
     if peers.is_first:
@@ -239,7 +240,7 @@ def open_session(
     config: Config,
     problems: Sequence[Problem],
     copies: Sequence[int],
-    choices: Mapping[str, VerifierChoice] | None,
+    choices: Mapping[str, NamedVerifier] | None,
     folder: RunFolder,
     peers: Peers,
     say: Callable[[str], None],
@@ -250,7 +251,8 @@ def open_session(
         config: of the run.
         problems: all of them, done or not: the shapes of the device programs must not depend on what is missing.
         copies: rows that each question may have at once.
-        choices: trained verifiers, by name; None where this process has nothing to do and only takes part in what all compare.
+        choices: the configuration's verifiers, by name; None where this process has nothing to do and only takes part in what
+            all compare.
         folder: of the run.
         peers: the processes.
         say: told what was chosen.
@@ -282,7 +284,7 @@ def open_session(
     config = _settle_rows(config, choice, folder, peers, say)
     session = dataclasses.replace(sampler, **vars(config.sampler)).session()
     session.prepare(questions)
-    digests = {name: verifiers[name].digest for name in choices}
+    digests = {name: verifiers[name].digest for name in trained(choices)}
     settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
     return config, session, verifiers
 

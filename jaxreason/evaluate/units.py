@@ -2,9 +2,10 @@
 
 A *pooled* unit samples as many solutions as the largest pooled strategy wants and has every verifier score them; what each
 strategy makes of them at each n is computed afterwards (`records_of`), so one pool gives every n. Any other unit is one
-strategy searching by itself, under a budget or because its samples depend on each other.
+strategy searching by itself, under a budget or because its samples depend on each other; `sweep.py` says at which n.
 """
 
+import collections
 import dataclasses
 import hashlib
 import re
@@ -18,7 +19,7 @@ from jaxreason.core.requests import Extend, Request, Score, Start
 from jaxreason.core.types import Candidate, Finish, Outcome, Problem, Question, Verdict
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.search.drive import Task
-from jaxreason.search.strategy import Strategy, candidate, unscored_by_row
+from jaxreason.search.strategy import Divisible, Strategy, candidate, unscored_by_row
 
 POOLED = 'samples'
 _PLAIN = re.compile('[a-z0-9][a-z0-9_-]{0,59}')  # one case only: some file systems take A for a
@@ -32,13 +33,15 @@ class Unit:
     seed: int
     label: str | None  # of the strategy; None for the pool
     budget: Budget
+    n: int  # solutions that it begins
 
     @property
     def pool(self) -> str:
-        """Name of the pool that its candidates go to: a file name, and another for every label and budget."""
+        """Name of the pool that its candidates go to: a file name, and another for every label, n and budget."""
         if self.label is None:
             return POOLED
-        return '.'.join([_file_name(self.label), *(f'{name}{value}' for name, value in self.budget.limits.items())])
+        limits = {'n': self.n, **self.budget.limits}
+        return '.'.join([_file_name(self.label), *(f'{name}{value}' for name, value in limits.items())])
 
     @property
     def key(self) -> str:
@@ -65,42 +68,32 @@ class Judged(NamedTuple):
 
 def units_of(config: EvaluateConfig, problems: Sequence[Problem]) -> list[Unit]:
     """All units of a run: by question, so that a short run has whole questions."""
-    units = []
-    for problem in problems:
-        for seed in config.seeds:
-            if config.pooled and any(not budget.limits for budget in config.budgets):
-                units.append(Unit(problem, seed, None, Budget()))
-            for label in config.strategies:
-                for budget in config.budgets:
-                    if budget.limits or label not in config.pooled:
-                        units.append(Unit(problem, seed, label, budget))
-    return units
+    searches: list[tuple[str | None, Budget, int]] = []
+    if config.pooled and any(not budget.limits for budget in config.budgets):
+        searches.append((None, Budget(), max(strategy.n for strategy in config.pooled.values())))
+    for label in config.strategies:
+        for budget in config.budgets:
+            if budget.limits or label not in config.pooled:
+                searches += [(label, budget, n) for n in config.sweep(label, budget).reads]
+    return [Unit(problem, seed, *search) for problem in problems for seed in config.seeds for search in searches]
 
 
 def task_of(config: EvaluateConfig, unit: Unit) -> Task:
     """The search of a unit."""
     question = unit.problem.question
     if unit.label is not None:
-        search = config.strategies[unit.label].search(question, unit.budget)
+        search = config.strategies[unit.label].at(unit.n).search(question, unit.budget)
     else:
-        largest = max(strategy.n for strategy in config.pooled.values())
         judges = dict.fromkeys(str(name) for strategy in config.pooled.values() for name in strategy.judges)
-        search = _sample(question, largest, tuple(judges))
-    return Task(question, search, unit.budget, unit.seed, solutions_of(config, unit))
+        search = _sample(question, unit.n, tuple(judges))
+    return Task(question, search, unit.budget, unit.seed, unit.n)
 
 
-def solutions_of(config: EvaluateConfig, unit: Unit) -> int:
-    """Solutions that a unit begins."""
-    if unit.label is not None:
-        return config.strategies[unit.label].generations
-    return max(strategy.n for strategy in config.pooled.values())
-
-
-def copies_of(config: EvaluateConfig, units: Sequence[Unit]) -> list[int]:
+def copies_of(units: Sequence[Unit]) -> list[int]:
     """Rows that each question may have at once: every unit of it may be searched at the same time."""
     copies: dict[str, int] = {}
     for unit in units:
-        copies[unit.problem.id] = copies.get(unit.problem.id, 0) + solutions_of(config, unit)
+        copies[unit.problem.id] = copies.get(unit.problem.id, 0) + unit.n
     return list(copies.values())
 
 
@@ -180,31 +173,66 @@ def records_of(config: EvaluateConfig, unit: Unit, pool: Pool) -> Iterator[Recor
         'pool': unit.pool,
         'budget': unit.budget.limits,
     }
-    if unit.label is not None:
+    if unit.label is None:
+        for label, pooled in config.pooled.items():
+            for n in config.sweep(label).reads[pooled.n]:
+                yield _read(label, pooled, pooled.n, n, pool, common)
+        return
+    strategy = config.strategies[unit.label]
+    for n in config.sweep(unit.label, unit.budget).reads[unit.n]:
+        if n < unit.n:
+            assert isinstance(strategy, Divisible), 'read at less than its whole'
+            yield _read(unit.label, strategy, unit.n, n, pool, common)
+            continue
         assert pool.chosen is not None, 'a strategy that searched by itself wrote down its choice'
-        cost = total([cost_from(pool.cost), *map(cost_from, _own_costs(pool))])
+        cost = total(map(cost_from, (pool.cost, *(branch.cost for branch in _branches(pool)))))
         block = _block(pool.chosen['answer'], pool.candidates, cost)
         chosen = tuple((answer, weight) for answer, weight in pool.chosen['votes'])
-        n = config.strategies[unit.label].generations
         yield Record(strategy=unit.label, n=n, blocks=(block,), votes=chosen, **common)
-        return
-    for label, strategy in config.pooled.items():
-        candidates = [_candidate(c, strategy.judges) for c in pool.candidates[: strategy.n]]
-        for n in config.ns(strategy):
-            blocks: list[Block] = []
-            votes: tuple[tuple[str, float], ...] = ()
-            for first in range(0, len(candidates) - n + 1, n):
-                choice = strategy.choose(candidates[first : first + n])
-                part = pool.candidates[first : first + n]
-                cost = total([cost_from(pool.cost), *(_paid(c, strategy.judges) for c in part)])
-                blocks.append(_block(choice.answer, part, cost))
-                votes = votes if first else choice.votes
-            yield Record(strategy=label, n=n, blocks=tuple(blocks), votes=votes, **common)
 
 
-def _own_costs(pool: Pool) -> list[Mapping[str, int]]:
-    """What candidates and branches alone cost."""
-    return [*(candidate.cost for candidate in pool.candidates), *(branch.cost for branch in pool.pruned)]
+def _read(label: str, strategy: Divisible, largest: int, n: int, pool: Pool, common: Mapping[str, Any]) -> Record:
+    """What a strategy made of the disjoint blocks of `n` among the `largest` first draws of a pool."""
+    blocks: list[Block] = []
+    votes: tuple[tuple[str, float], ...] = ()
+    parts = _blocks(pool, n)
+    for index in range(largest // n):
+        part = parts[index]
+        choice = strategy.choose([_candidate(c, strategy.judges) for c in part.candidates])
+        paid = [*(_paid(c, strategy.judges) for c in part.candidates), *(cost_from(branch.cost) for branch in part.pruned)]
+        blocks.append(_block(choice.answer, part.candidates, total([cost_from(pool.cost), *paid])))
+        votes = votes if index else choice.votes
+    return Record(strategy=label, n=n, blocks=tuple(blocks), votes=votes, **common)
+
+
+def _branches(pool: Pool) -> list[PoolCandidate | PoolBranch]:
+    """The whole tree."""
+    return [*pool.candidates, *pool.pruned]
+
+
+class _Part(NamedTuple):
+    """What came of some draws of a pool."""
+
+    candidates: list[PoolCandidate]
+    pruned: list[PoolBranch]
+
+
+def _blocks(pool: Pool, n: int) -> Mapping[int, _Part]:
+    """Candidates and branches of every `n` draws in a row: a fork belongs to the draw that it goes back to."""
+    parent = {branch.sample: branch.parent for branch in _branches(pool)}
+    parts: dict[int, _Part] = collections.defaultdict(lambda: _Part([], []))
+    for stored in pool.candidates:
+        parts[_root(stored.sample, parent) // n].candidates.append(stored)
+    for branch in pool.pruned:
+        parts[_root(branch.sample, parent) // n].pruned.append(branch)
+    return parts
+
+
+def _root(sample: int, parent: Mapping[int, int | None]) -> int:
+    """The draw that a branch goes back to."""
+    while (above := parent[sample]) is not None:
+        sample = above
+    return sample
 
 
 def _block(answer: str | None, candidates: Sequence[PoolCandidate], cost: Cost) -> Block:
@@ -214,8 +242,8 @@ def _block(answer: str | None, candidates: Sequence[PoolCandidate], cost: Cost) 
 
 
 def _paid(stored: PoolCandidate, judges: Sequence[str | None]) -> Cost:
-    """What a candidate cost a strategy that asks these verifiers."""
-    return total([cost_from(stored.cost), *(cost_from(stored.verified[str(name)]) for name in judges)])
+    """What a candidate cost a strategy that asks these verifiers; what a search by itself paid is in its own cost."""
+    return total([cost_from(stored.cost), *(cost_from(stored.verified[str(name)]) for name in judges if stored.verified)])
 
 
 def _candidate(stored: PoolCandidate, judges: Sequence[str | None]) -> Candidate:

@@ -13,7 +13,7 @@ from typing import Any
 from jaxreason.core.protocols import Verifier
 from jaxreason.core.stats import rounded
 from jaxreason.core.types import Finish, Problem, Question, Row
-from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers
+from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers, trained
 from jaxreason.evaluate.folder import RunFolder
 
 FILE = 'verifier_probes.json'
@@ -36,15 +36,16 @@ def write_probes(
         JaxreasonError: a verifier cannot be loaded or is another one than the run has used, or the file cannot be written.
     """
     path = folder.path / FILE
-    if not config.verifiers or (verifiers is None and path.is_file()):
+    choices = trained(config.verifiers)
+    if not choices or (verifiers is None and path.is_file()):
         return
     if verifiers is None:
-        is_on_policy = any(choice.on == 'policy' for choice in config.verifiers.values())
-        loaded: Mapping[Any, Any] = load_verifiers(config.verifiers, load_policy(config.model) if is_on_policy else None)
+        is_on_policy = any(choice.on == 'policy' for choice in choices.values())
+        loaded: Mapping[Any, Any] = load_verifiers(choices, load_policy(config.model) if is_on_policy else None)
     else:
         loaded = verifiers
     head = {
-        'digests': {name: loaded[name].digest for name in config.verifiers},
+        'digests': {name: loaded[name].digest for name in choices},
         'probes': PROBES,
         'questions': [problem.id for problem in problems[:NUM_QUESTIONS]],
     }
@@ -53,7 +54,7 @@ def write_probes(
     elif path.is_file() and _head(path) == head:
         return
     questions = [problem.question for problem in problems[:NUM_QUESTIONS]]
-    told = {**head, 'verifiers': {name: probe(loaded[name], questions) for name in config.verifiers}}
+    told = {**head, 'verifiers': {name: probe(loaded[name], questions) for name in choices}}
     folder.write_text(FILE, json.dumps(told, sort_keys=True, indent=1, allow_nan=False) + '\n')
 
 

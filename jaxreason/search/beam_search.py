@@ -15,7 +15,7 @@ from jaxreason.core.requests import Search, Until
 from jaxreason.core.types import Question
 from jaxreason.search.select import Vote
 from jaxreason.search.strategy import Strategy
-from jaxreason.search.tree import Leaf, Tree, shared_out
+from jaxreason.search.tree import Leaf, Tree, prefixes, shared_out
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,12 @@ class BeamSearch(Strategy):
     def width(self) -> int:
         """Ways in which a kept prefix goes on."""
         return round(math.sqrt(self.n)) if self.beam_width == 'sqrt' else self.beam_width
+
+    def at(self, generations: int) -> 'BeamSearch':
+        n = prefixes(generations, self.lookahead)
+        if self.beam_width != 'sqrt' and self.beam_width > n:
+            raise ValueError(f'beam_width {self.beam_width} is more than {n}, its prefixes at a time')
+        return dataclasses.replace(self, n=n)
 
     def search(self, question: Question, budget: Budget) -> Search:
         tree = Tree(question, budget, self.verifier)

@@ -5,18 +5,19 @@ References:
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 from jaxreason.core.aggregation import Aggregation
 from jaxreason.core.budget import Budget
 from jaxreason.core.requests import Search, Until
-from jaxreason.core.types import Question
-from jaxreason.search.select import Vote
-from jaxreason.search.strategy import Strategy
-from jaxreason.search.tree import Leaf, Tree
+from jaxreason.core.types import Candidate, Question
+from jaxreason.search.select import Choice, Vote, choose
+from jaxreason.search.strategy import Divisible
+from jaxreason.search.tree import Leaf, Tree, prefixes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DVTS(Strategy):
+class DVTS(Divisible):
     """Grows `n / beam_width` subtrees; in each the best of `beam_width` next steps goes on, `beam_width` ways.
 
     A subtree ends when its best way has; the others that have ended with it are solutions too, those that have not are left. A
@@ -57,6 +58,21 @@ class DVTS(Strategy):
     @property
     def generations(self) -> int:
         return self.n * (self.lookahead + 1)
+
+    @property
+    def block(self) -> int | None:
+        """A subtree; with rollouts, which no branch is charged with, only the whole."""
+        return None if self.lookahead else self.beam_width
+
+    def at(self, generations: int) -> 'DVTS':
+        n = prefixes(generations, self.lookahead)
+        if n % self.beam_width:
+            raise ValueError(f'{n}, its prefixes at a time, is no multiple of beam_width {self.beam_width}')
+        return dataclasses.replace(self, n=n)
+
+    def choose(self, candidates: Sequence[Candidate]) -> Choice:
+        """Picks an answer from the solutions of whole subtrees."""
+        return choose(candidates, self.vote, self.agg_strategy)
 
     def search(self, question: Question, budget: Budget) -> Search:
         tree = Tree(question, budget, self.verifier)

@@ -17,7 +17,6 @@ from jaxreason.search.select import Vote
 from jaxreason.search.strategy import Strategy
 from jaxreason.search.tree import Tree
 
-
 _ROUNDING = 1e-9  # a share of 5 must not become 6 places because it came out as 5.000000000000001
 
 
@@ -58,6 +57,9 @@ class Rebase(Strategy):
     @property
     def generations(self) -> int:
         return self.n
+
+    def at(self, generations: int) -> 'Rebase':
+        return dataclasses.replace(self, n=generations)
 
     def search(self, question: Question, budget: Budget) -> Search:
         tree = Tree(question, budget, self.verifier)

@@ -1,7 +1,8 @@
 """From candidates to one answer: how solutions vote.
 
 Answers that are exactly equal vote together (`data.answers.answer_key`), under the wording of the earliest candidate. Ties go
-to the answer whose earliest candidate has the smallest sample index; candidates that name no answer do not vote.
+to the answer whose earliest candidate has the smallest sample index; candidates that name no answer do not vote. The score of
+a solution is the last, the least, the product or the mean of its steps' scores (`core.aggregation`), 0 where it has none.
 
 References:
     Snell et al., Scaling LLM Test-Time Compute Optimally, 2024, section 5.1 and appendix G (aggregation over steps, weighted
@@ -49,13 +50,28 @@ def choose(candidates: Sequence[Candidate], vote: Vote, aggregation: Aggregation
     Returns:
         The choice; its answer is None where no candidate names one.
     """
-    voters = sorted((c for c in candidates if c.answer is not None), key=lambda c: c.sample)
-    keys = [answer_key(str(c.answer)) for c in voters]
-    scores = [1.0 if vote is Vote.MAJORITY else solution_score(c, aggregation) for c in voters]
+    return elect(candidates, [1.0 if vote is Vote.MAJORITY else solution_score(c, aggregation) for c in candidates], vote)
+
+
+def elect(candidates: Sequence[Candidate], scores: Sequence[float], vote: Vote = Vote.WEIGHTED) -> Choice:
+    """Picks an answer, the scores given.
+
+    Args:
+        candidates: with answers extracted, in any order.
+        scores: one a candidate; not used by `MAJORITY`.
+        vote: how solutions become an answer.
+
+    Returns:
+        The choice; its answer is None where no candidate names one.
+    """
+    voters = sorted(
+        ((c, s) for c, s in zip(candidates, scores, strict=True) if c.answer is not None), key=lambda v: v[0].sample
+    )
+    keys = [answer_key(str(candidate.answer)) for candidate, _ in voters]
     wording: dict[str, str] = {}
-    for candidate, key in zip(voters, keys, strict=True):
+    for (candidate, _), key in zip(voters, keys, strict=True):
         wording.setdefault(key, str(candidate.answer))
-    weights = tally(keys, scores, vote)
+    weights = tally(keys, [score for _, score in voters], vote)
     # Python's sort is stable and dicts keep insertion order, so equal weights stay in sample order.
     ranked = sorted(weights, key=lambda key: -weights[key])
     votes = tuple((wording[key], weights[key]) for key in ranked)

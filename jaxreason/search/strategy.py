@@ -38,6 +38,16 @@ class Strategy(abc.ABC):
     def search(self, question: Question, budget: Budget) -> Search:
         """Yields requests, is sent replies, returns the outcome. Never spends more than `budget`."""
 
+    def at(self, generations: int) -> 'Strategy':
+        """This strategy at another budget in generations, everything else as it is.
+
+        Raises:
+            ValueError: it cannot be; a phrase says why.
+        """
+        if generations != self.generations:
+            raise ValueError(f'it always begins {self.generations}')
+        return self
+
     def stream(
         self,
         questions: Sequence[str | Question],
@@ -53,7 +63,7 @@ class Strategy(abc.ABC):
         Args:
             questions: texts, or questions with ids. The id addresses the draws: equal texts given as text share theirs.
             sampler: the policy and how it samples.
-            verifier: None where the strategy needs none; a mapping where it names the one it asks.
+            verifier: None where the strategy needs none; one by itself answers to whatever name the strategy asks for.
             seed: in [0, 2^32).
             budget: limits for each question.
             on_tick: called between two chunks of the device; what it raises ends the search.
@@ -67,7 +77,7 @@ class Strategy(abc.ABC):
         if isinstance(verifier, Mapping):
             verifiers.update(verifier)
         elif verifier is not None:
-            verifiers[None] = verifier
+            verifiers.update(dict.fromkeys((None, *self.judges), verifier))
         self.check(verifiers, sampler.stats, budget)
         asked = [Question(text_id(q), q) if isinstance(q, str) else q for q in questions]
         tasks = [Task(question, self.search(question, budget), budget, seed, self.generations) for question in asked]
@@ -114,8 +124,21 @@ class Strategy(abc.ABC):
             )
 
 
+class Divisible(Strategy):
+    """A strategy of which one search of N solutions is also several smaller ones, side by side."""
+
+    @property
+    @abc.abstractmethod
+    def block(self) -> int | None:
+        """Draws that go together: a search can be read at every multiple of it; None where only at its whole."""
+
+    @abc.abstractmethod
+    def choose(self, candidates: Sequence[Candidate]) -> Choice:
+        """Picks an answer from the solutions of whole blocks."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Parallel(Strategy):
+class Parallel(Divisible):
     """Samples `n` independent solutions, then chooses.
 
     Since the samples are independent, one pool of N of them gives every n <= N: `choose` is all that differs.
@@ -131,9 +154,12 @@ class Parallel(Strategy):
     def generations(self) -> int:
         return self.n
 
-    @abc.abstractmethod
-    def choose(self, candidates: Sequence[Candidate]) -> Choice:
-        """Picks an answer from candidates that were sampled independently."""
+    @property
+    def block(self) -> int | None:
+        return 1
+
+    def at(self, generations: int) -> 'Parallel':
+        return dataclasses.replace(self, n=generations)
 
     def search(self, question: Question, budget: Budget) -> Search:
         rows, cost = yield Start(question, copies=self.n)

@@ -171,23 +171,43 @@ class Tree:
     def outcome(self, vote: Vote, aggregation: Aggregation) -> Outcome:
         """What came of it."""
         candidates = sorted(self._candidates, key=lambda c: c.sample)
+        pruned = self._discarded()
         choice = choose(candidates, vote, aggregation)
         return Outcome(
             question=self.question,
             answer=choice.answer,
             candidates=tuple(candidates),
             votes=choice.votes,
-            cost=self.spent._replace(discarded=self.spent.discarded + self._discarded()),
-            pruned=tuple(sorted(self._pruned, key=lambda branch: branch.sample)),
+            cost=self.spent._replace(discarded=self.spent.discarded + sum(branch.cost.discarded for branch in pruned)),
+            pruned=tuple(pruned),
         )
 
-    def _discarded(self) -> int:
-        """FLOPs of pruned branches, without beginnings that a solution goes on from."""
+    def _discarded(self) -> list[Branch]:
+        """Pruned branches; what of each is discarded leaves out the beginning that a solution goes on from."""
         used: dict[int, int] = {c.sample: c.cost.flops for c in self._candidates}  # by number; those in no solution are absent
         for books in reversed(self._books.values()):  # children come after their parents
             if books.number in used and books.parent is not None:
                 used[books.parent] = max(used.get(books.parent, 0), books.shared)
-        return sum(branch.cost.flops - used.get(branch.sample, 0) for branch in self._pruned)
+        return [
+            dataclasses.replace(branch, cost=branch.cost._replace(discarded=branch.cost.flops - used.get(branch.sample, 0)))
+            for branch in sorted(self._pruned, key=lambda branch: branch.sample)
+        ]
+
+
+def prefixes(generations: int, lookahead: int) -> int:
+    """Prefixes at a time of a search that begins so many solutions.
+
+    Args:
+        generations: the prefixes and their rollouts, a step of which costs as much as a solution.
+        lookahead: steps of a rollout.
+
+    Raises:
+        ValueError: they do not come out even; a phrase says so.
+    """
+    n, rest = divmod(generations, lookahead + 1)
+    if rest:
+        raise ValueError(f'with a lookahead of {lookahead} every prefix is {lookahead + 1} generations')
+    return n
 
 
 def shared_out(kept: Sequence[int], num_leaves: int) -> list[int]:

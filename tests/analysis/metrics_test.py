@@ -7,6 +7,7 @@ import random
 import pytest
 
 from jaxreason.analysis import metrics
+from jaxreason.analysis.rows import PHASES
 from jaxreason.core.records import Block, Pool, PoolCandidate, Record
 
 
@@ -140,7 +141,7 @@ def test_phases_add_up_and_coverage_bounds_every_strategy(run):
     summary = metrics.compute(run[0], run[1], ['majority'])
     bounds = {point['k']: point['point'] for point in summary['pools'][0]['pass_at']}
     for row in summary['rows']:
-        assert row['flops']['total'] == pytest.approx(sum(row['flops'][phase] for phase in metrics.PHASES))
+        assert row['flops']['total'] == pytest.approx(sum(row['flops'][phase] for phase in PHASES))
         assert row['accuracy']['low'] <= row['accuracy']['point'] <= row['accuracy']['high'] <= 1
         assert row['accuracy']['point'] <= bounds[row['n']] + 1e-6
 

@@ -58,7 +58,7 @@ def written(run_folder, tmp_path_factory):
 def test_the_page_is_whole_and_asks_nobody(written):
     reader = Reader(written)
     assert 'script' not in reader.tags and 'link' not in reader.tags
-    assert len(reader.addresses) == 10 and all(
+    assert len(reader.addresses) == 12 and all(
         (address or '').startswith('data:image/png;base64,') for address in reader.addresses
     )
     assert "default-src 'none'" in written and 'prefers-color-scheme: dark' in written and 'width=device-width' in written
@@ -132,9 +132,30 @@ def test_a_long_run_is_shortened_and_says_so(run_folder, tmp_path, monkeypatch):
     assert 'What is 3 + 3?' not in text
 
 
+def test_the_pools_of_a_sweep_are_folded(run, run_folder, written, tmp_path):
+    assert 'pools of samples' not in written
+    records, pools = run
+    names = [f'beam.n{n}' for n in (1, 2, 4, 8, 16)]
+    searched = [dataclasses.replace(r, strategy='beam', pool=f'beam.n{r.n}') for r in records if r.strategy == 'majority']
+    write_run(tmp_path / 'run', [*records, *searched], pools)
+    for name in names:
+        found = [dataclasses.replace(pool, pool=name, chosen={'answer': '7', 'votes': []}) for pool in pools[:4]]
+        (tmp_path / 'run' / 'pools' / f'{name}.jsonl').write_text(''.join(f'{to_line(pool)}\n' for pool in found))
+    write_report([tmp_path / 'run'], tmp_path / 'report.html')
+    page = (tmp_path / 'report.html').read_text(encoding='utf-8')
+    assert '<details><summary>6 pools of samples</summary>' in page and 'Searched anew at each n: beam.' in page
+
+
 def test_the_figures_lie_in_their_run_folder(written, run_folder):
     names = {path.name for path in (run_folder / 'figures').iterdir()}
-    stems = ('accuracy_against_flops', 'gain_against_n', 'cost_by_phase', 'proxy_against_gold', 'verifier_reliability')
+    stems = (
+        'accuracy_against_n',
+        'accuracy_against_flops',
+        'gain_against_n',
+        'cost_by_phase',
+        'proxy_against_gold',
+        'verifier_reliability',
+    )
     assert names == {f'{stem}.{kind}' for stem in stems for kind in ('png', 'csv')}
 
 

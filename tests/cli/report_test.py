@@ -1,5 +1,6 @@
 """`jaxreason report`: a page from run folders, or one line."""
 
+import json
 import shutil
 
 import pytest
@@ -41,3 +42,21 @@ def test_what_is_no_finished_run(finished, refused, tmp_path):
     assert 'records.jsonl:' in refused('report', 'torn')
     (tmp_path / 'file').write_text('')
     assert 'cannot be written' in refused('report', finished, '--out', 'file/page.html')
+
+
+def test_bins_come_from_other_samples(finished, world, command, refused, tmp_path):
+    from jaxreason.evaluate.runner import evaluate
+
+    shutil.copytree(finished, tmp_path / 'one')
+    assert command('report', 'one')[0] == 0
+    plain = (tmp_path / 'one/metrics.json').read_bytes()
+    assert 'seed' in refused('report', 'one', '--difficulty', 'one')
+    assert 'independent samples' in refused('report', 'one', '--difficulty', 'nowhere')
+    evaluate(read_config(world, 'data.limit=1', 'seeds=[1000]'), tmp_path / 'few')
+    assert '1 are missing' in refused('report', 'one', '--difficulty', 'few')
+    evaluate(read_config(world, 'data.limit=2', 'seeds=[1000]'), tmp_path / 'bins')
+    assert command('report', 'one', '--difficulty', 'bins') == (0, 'one/report.html\n', '')
+    assert 'Accuracy by difficulty' in (tmp_path / 'one/report.html').read_text()
+    assert 'by_difficulty' in json.loads((tmp_path / 'one/metrics.json').read_text())
+    assert command('report', 'one')[0] == 0
+    assert (tmp_path / 'one/metrics.json').read_bytes() == plain

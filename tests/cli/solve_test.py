@@ -34,6 +34,23 @@ def test_json_is_one_object_a_question_in_order(command, tiny):
     assert lines(command('solve', '2+2 = ?', '--json', *tiny, MAJORITY)[1]) == found[1:], 'a neighbour changes nothing'
 
 
+BEAM = 'strategy={kind: beam_search, n: 6, beam_width: 2, verifier: mean_logprob}'
+
+
+@pytest.mark.parametrize('strategy', [MAJORITY, BEAM])
+def test_the_tree_is_a_line_a_step(command, tiny, strategy):
+    (found,) = lines(command('solve', '1+1 = ?', '--json', *tiny, strategy)[1])
+    code, out, err = command('solve', '1+1 = ?', '--show-tree', *tiny, strategy)
+    plain = command('solve', '1+1 = ?', *tiny, strategy)[1]
+    assert (code, err) == (0, '') and out.splitlines()[-2] == plain.splitlines()[-2], 'the answer and its price are the same'
+    assert out.count('left after round') == len(found['pruned'])
+    assert out.count('◀ chosen') == sum(c['answer'] == found['answer'] for c in found['candidates']) > 0
+    assert all(branch['cost']['discarded'] >= 0 for branch in found['pruned'])
+    steps = sum(len(c['steps']) - c['forked_at'] for c in found['candidates']) + sum(len(b['steps']) for b in found['pruned'])
+    heads = [line.split() for line in out.splitlines()].index(['answer', 'weight', 'solutions'])
+    assert heads == 1 + steps, 'below the question stands the tree, below that the votes'
+
+
 def test_a_dry_run_says_what_answering_needs_and_answers_nothing(command, tiny, tmp_path):
     prm = {'prm': {'source': str(GOLDEN), 'preset': 'math-shepherd', 'max_context': 256}}
     strategy = 'strategy={kind: best_of_n, n: 4, verifier: prm}'
@@ -101,6 +118,7 @@ def test_files_without_questions_are_refused(refused, tiny, tmp_path, name, cont
         (['x', 'strategy.m=2'], 'unknown key'),
         (['x', 'strategy={kind: greedy}', '--effort', 'low'], '4 solutions, strategy asks for 1: leave out'),
         (['x', '--effort', 'high', 'strategy.n=2'], '64 solutions, strategy asks for 2'),
+        (['x', '--show-tree', '--json'], 'not allowed with argument --show-tree'),
         (['x', 'a.yaml'], 'a.yaml'),
         (['x', 'model.source=nowhere/at/all'], 'nowhere/at/all'),
         (['x', 'budget={generations: 2}'], 'budget allows 2'),

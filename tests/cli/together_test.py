@@ -16,9 +16,9 @@ from jaxreason.core.errors import ProcessError
 from jaxreason.engine.processes import Group
 from jaxreason.evaluate.runner import JOURNAL
 from tests.evaluate import command as processes_of
+from tests.evaluate.tiny_world import SLOW_UNITS as UNITS
+from tests.evaluate.tiny_world import SLOWLY
 
-SLOWLY = ('sampler.chunk=1', 'sampler.max_tokens=40', 'strategies.majority.n=8')
-UNITS = 24
 MINUTE = 60.0
 
 
@@ -72,7 +72,8 @@ def test_two_processes_in_one_folder_write_the_records_of_one(world, cache, alon
     assert (code, err) == (0, '') and '2 processes' in shown and f'{UNITS} of {UNITS} units to do among 2' in shown
     assert second == (0, '', ''), 'only process 0 shows anything'
     assert processes_of.results(out) == alone
-    assert {path.name: processes_of.num_lines(path) for path in out.glob('journal-*')} == {JOURNAL: 12, 'journal-1.jsonl': 12}
+    written = {path.name: processes_of.num_lines(path) for path in out.glob('journal-*')}
+    assert written == {JOURNAL: UNITS // 2, 'journal-1.jsonl': UNITS // 2}
     assert '"processes": 2' in (out / 'environment.json').read_text()
 
 
@@ -82,7 +83,7 @@ def test_two_processes_with_a_folder_each_write_the_records_of_one(world, cache,
         assert [code for code, *_ in ended(processes)] == [0, 0]
     assert processes_of.results(outs[0]) == alone
     assert journals(outs[0]) == UNITS, 'the first folder holds everything'
-    assert journals(outs[1]) == 12 and not (outs[1] / 'records.jsonl').exists()
+    assert journals(outs[1]) == UNITS // 2 and not (outs[1] / 'records.jsonl').exists()
     # A rerun by one process has nothing left to do, and needs no model.
     again = processes_of.run('evaluate', world, *SLOWLY, '--out', outs[0], '--quiet', cache=cache)
     assert again.returncode == 0 and 'to do' not in again.stdout and processes_of.results(outs[0]) == alone

@@ -1,4 +1,7 @@
-"""Words put into rows: a row with words is a row that has drawn them."""
+"""Words put into rows: a row with words is a row that has drawn them.
+
+Statistics agree within 2e-5 nats with the uncached forward, which sums float32 in another order.
+"""
 
 import dataclasses
 
@@ -13,6 +16,7 @@ from jaxreason.core.requests import Append, Extend, Score, Start, Take, Until
 from jaxreason.core.types import Finish, Question
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine import forced
+from jaxreason.engine.sampler import STATS
 from jaxreason.engine.verifier import MeanLogprob
 from jaxreason.search.budget_forcing import BudgetForcing
 from jaxreason.search.drive import Task, drive
@@ -52,7 +56,7 @@ def wait_search(question, copies=3, pause=7, max_tokens=None, greedy=False):
 
 
 def test_a_row_with_words_has_drawn_them(make_sampler):
-    sampler = make_sampler(max_tokens=64, temperature=1.5)
+    sampler = make_sampler(max_tokens=64, temperature=1.5, stats=(*STATS, 'confidence'))
     for question, (before, after, rows, _) in zip(QUESTIONS, run(wait_search, sampler), strict=True):
         for old, new in zip(before, after, strict=True):
             ended = old.tokens[-1] in sampler.lm.eos_ids
@@ -60,9 +64,11 @@ def test_a_row_with_words_has_drawn_them(make_sampler):
             assert new.tokens == (*old.tokens[: len(old.tokens) - ended], *sampler.lm.tokenizer.encode(WORDS))
             split = sampler.boundaries.split(new.tokens)
             assert (new.steps, new.step_ends) == (split.steps, split.step_ends) and not new.at_boundary
-        for row, (logprob, certainty, _) in zip(rows, said(sampler, rows, question), strict=True):
+        for row, (logprob, certainty, logits) in zip(rows, said(sampler, rows, question), strict=True):
             np.testing.assert_allclose(row.stats['logprob'], logprob, atol=2e-5)
             np.testing.assert_allclose(row.stats['self_certainty'], certainty, atol=2e-5)
+            top = -np.sort(np.asarray(jax.nn.log_softmax(logits)), axis=-1)[:, -20:].mean(axis=-1)
+            np.testing.assert_allclose(row.stats['confidence'], top, atol=2e-5)
             assert len(row.stats['sampled_logprob']) == len(row.tokens)
         for old, new in zip(after, rows, strict=True):
             words = slice(len(old.tokens) - len(WORDS), len(old.tokens))

@@ -10,9 +10,11 @@ import pytest
 
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.types import Question
+from jaxreason.engine.confidence import Confidence
 from jaxreason.engine.mesh import make_mesh
 from jaxreason.models.sharding import parameter_shardings
 from jaxreason.models.transformer import init_parameters, unstack_layers
+from jaxreason.search.deepconf import DeepConf
 from jaxreason.search.majority import Majority
 
 QUESTIONS = [Question(f'q{i}', f'what is {i}+{i * 7}?') for i in range(6)]
@@ -41,6 +43,18 @@ def test_a_mesh_draws_what_one_device_draws(wide, make_sampler, data, model):
     found = Majority(n=3).solve(QUESTIONS, dataclasses.replace(sampler, lm=spread), seed=4)
     assert [[c.tokens for c in o.candidates] for o in found] == [[c.tokens for c in o.candidates] for o in expected]
     np.testing.assert_allclose(spread.logits([[3, 4, 5]]), wide.logits([[3, 4, 5]]), atol=1e-4)
+
+
+def test_a_vocabulary_that_is_spread_gives_the_same_confidence(wide, make_sampler):
+    spread = spread_over(wide, {'data': 2, 'model': 4})
+    sampler = dataclasses.replace(make_sampler(num_rows=16, rows_per_slot=2, stats=('confidence',)), lm=wide)
+    strategy, verifier = DeepConf(n=3, verifier=None), Confidence(measure='mean')
+    expected = strategy.solve(QUESTIONS, sampler, verifier, seed=4)
+    found = strategy.solve(QUESTIONS, dataclasses.replace(sampler, lm=spread), verifier, seed=4)
+    for ours, theirs in zip(found, expected, strict=True):
+        for mine, other in zip(ours.candidates, theirs.candidates, strict=True):
+            assert mine.tokens == other.tokens
+            np.testing.assert_allclose(mine.scores, other.scores, atol=1e-4)
 
 
 def test_one_axis_may_take_the_rest():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxreason.engine.sampling import Rule, draw
+from jaxreason.engine.sampling import Rule, draw, top_confidence
 
 VOCABULARY = 700  # not a multiple of a block
 
@@ -71,6 +71,43 @@ def test_self_certainty_is_the_divergence_from_uniform():
     expected = -np.log(VOCABULARY) - logprobs.mean(axis=-1)
     found = draw(logits_bv, jnp.full(4, 0.5), jnp.zeros(4, bool), Rule(temperature=0.3)).self_certainty
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('v', [1, 7, 20, 700])
+def test_the_confidence_of_a_uniform_distribution_is_the_logarithm_of_its_tokens(v):
+    found = top_confidence(jnp.full((3, v), 2.5), 20)
+    np.testing.assert_allclose(found, np.full(3, np.log(v)), rtol=1e-6, atol=1e-7)
+    if v > 20:  # as many tokens as are looked at are all that can be
+        logits_bv = jnp.full((1, v), -1e9).at[0, 3 : v - 1 : (v - 4) // 19].set(0.0)
+        np.testing.assert_allclose(top_confidence(logits_bv, 20), [np.log(20)], rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    v=st.sampled_from([5, 6000]),
+    top_k=st.sampled_from([1, 20, 400]),
+    scale=st.sampled_from([0.0, 1e-3, 1.0, 30.0, 1e4]),
+    is_rounded=st.booleans(),
+)
+def test_confidence_is_that_of_the_sorted_log_probabilities(seed, v, top_k, scale, is_rounded):
+    logits = np.random.default_rng(seed).normal(size=(3, v)) * scale
+    logits = np.float32(np.round(logits) if is_rounded else logits)  # rounded ones are full of ties
+    shifted = np.float64(logits) - logits.max(axis=-1, keepdims=True)
+    logprobs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    expected = -np.sort(logprobs, axis=-1)[:, ::-1][:, :top_k].mean(axis=-1)
+    found = np.asarray(jax.jit(top_confidence, static_argnames='top_k')(logits, top_k))
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+    assert np.all(found >= 0)
+
+
+def test_the_most_likely_tokens_may_all_lie_in_one_block_or_none_with_another():
+    logits = np.zeros((2, 256 * 40), np.float32)
+    logits[0, 512 : 512 + 20] = np.arange(1, 21)
+    logits[1, 256 * np.arange(20) + np.arange(20)] = np.arange(1, 21)
+    np.testing.assert_allclose(*top_confidence(logits, 20), rtol=1e-6)
+    total = np.log(np.exp(np.arange(1.0, 21)).sum() + 256 * 40 - 20)
+    np.testing.assert_allclose(top_confidence(logits, 20), [total - 10.5] * 2, rtol=1e-6)
 
 
 def test_greedy_rows_and_temperature_0_take_the_most_likely_token():

@@ -8,10 +8,13 @@ import pytest
 from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.flops import decode_flops, prompt_flops
+from jaxreason.core.protocols import Job
 from jaxreason.core.requests import Extend, Start, Take, Until
 from jaxreason.core.types import Finish, Question
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.verifier import MeanLogprob, SelfCertainty
+from jaxreason.models.packed import can_pack
+from jaxreason.models.transformer import init_parameters, unstack_layers
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.drive import Task, drive
 from jaxreason.search.greedy import Greedy
@@ -94,7 +97,8 @@ def test_log_probabilities_are_those_of_the_teacher_forced_distribution(lm, make
         return rows
 
     tasks = [Task(q, search(q), UNLIMITED, 1) for q in QUESTIONS]
-    for index, rows in drive(tasks, make_sampler(temperature=0.7, top_p=0.8).session(), {}):
+    stats = ('logprob', 'sampled_logprob', 'self_certainty', 'confidence')
+    for index, rows in drive(tasks, make_sampler(temperature=0.7, top_p=0.8, stats=stats).session(), {}):
         prompt = prompt_of(lm, QUESTIONS[index])
         for row in rows:
             logits = lm.logits([[*prompt, *row.tokens]])[0, len(prompt) - 1 : -1]
@@ -103,6 +107,8 @@ def test_log_probabilities_are_those_of_the_teacher_forced_distribution(lm, make
             np.testing.assert_allclose(row.stats['logprob'], picked, atol=2e-4)  # float32 sums in another order
             certainty = -np.log(logits.shape[-1]) - logprobs.mean(axis=-1)
             np.testing.assert_allclose(row.stats['self_certainty'], certainty, atol=2e-4)
+            highest = np.sort(logprobs, axis=-1)[:, ::-1][:, :20]
+            np.testing.assert_allclose(row.stats['confidence'], -highest.mean(axis=-1), atol=2e-4)
             # top-p cuts and renormalises: what was drawn is at least as likely there as in the tempered distribution.
             tempered = np.asarray(jax.nn.log_softmax(logits / 0.7))[np.arange(len(row.tokens)), row.tokens]
             assert np.all(np.array(row.stats['sampled_logprob']) >= tempered - 1e-4)
@@ -266,3 +272,26 @@ def test_a_slow_device_gets_shorter_chunks(make_sampler, monkeypatch):
 def test_no_setting_of_the_user_changes_a_draw(make_sampler, together):
     with jax.default_prng_impl('rbg'):
         assert tokens(Majority(n=3).solve(QUESTIONS[:2], make_sampler(), seed=5)) == tokens(together)[:2]
+
+
+@pytest.mark.parametrize(('head_width', 'top_k'), [(8, 1), (8, 1000), pytest.param(16, 3, marks=pytest.mark.slow)])
+def test_confidence_looks_at_as_many_tokens_as_it_is_told(lm, make_sampler, head_width, top_k):
+    """Of the model's own distribution: what is drawn is tempered, and drawn by a kernel where the heads are wide enough."""
+    config = dataclasses.replace(lm.config, head_width=head_width)
+    lm = dataclasses.replace(lm, config=config, params=unstack_layers(init_parameters(config, jax.random.key(7))))
+    assert ('packed_head' in lm.params_for_decoding) is (can_pack(config) and head_width == 16)
+    settings = make_sampler(temperature=0.6, stats=('confidence',), confidence_top_k=top_k)
+    session = dataclasses.replace(settings, lm=lm).session()
+    session.prepare(QUESTIONS[:1])
+    rows, _ = session.start(QUESTIONS[0], 2, 0, seed=3)
+    for row in rows:
+        session.submit(Job(row, until_step=False, max_tokens=6, greedy=False))
+    found = []
+    while len(found) < 2:
+        found += session.pump()
+    prompt = prompt_of(lm, QUESTIONS[0])
+    for row in found:
+        logits = lm.logits([[*prompt, *row.tokens]])[0, len(prompt) - 1 : -1]
+        highest = np.sort(np.asarray(jax.nn.log_softmax(logits)), axis=-1)[:, ::-1][:, :top_k]
+        np.testing.assert_allclose(row.stats['confidence'], -highest.mean(axis=-1), atol=2e-4)
+        assert set(row.stats) == {'confidence'}

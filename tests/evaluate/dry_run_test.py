@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import pytest
@@ -10,6 +11,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import ConfigError, TokenizerError, WeightsError
 from jaxreason.core.records import cost_from, pool_from
 from jaxreason.data.datasets import load_problems
+from jaxreason.evaluate.config import open_verifiers
 from jaxreason.evaluate.dry_run import describe, most_flops
 from jaxreason.evaluate.runner import evaluate
 from jaxreason.evaluate.units import units_of
@@ -17,6 +19,8 @@ from jaxreason.models.cache import Cache
 from jaxreason.models.folder import open_weights, read_checkpoint
 from jaxreason.models.safetensors_file import SafetensorsFile
 from tests.evaluate.tiny_world import read_config
+
+GOLDEN = Path(__file__).parents[1] / 'engine' / 'golden' / 'math-shepherd'
 
 
 @pytest.fixture
@@ -78,6 +82,40 @@ def test_flops_are_an_upper_bound_that_long_solutions_reach(world, model, tmp_pa
             assert flops == bound
             reached += 1
     assert reached > 0 and len(units) == len(spent)
+
+
+TREES = {
+    'single': {'kind': 'best_of_n', 'n': 16, 'verifier': 'prm'},
+    'beam': {'kind': 'beam_search', 'n': 16, 'verifier': 'prm'},
+    'ahead': {'kind': 'lookahead', 'n': 4, 'lookahead': 3, 'verifier': 'prm'},
+    'dvts': {'kind': 'dvts', 'n': 16, 'verifier': 'prm'},
+}
+
+
+def test_a_tree_is_counted_as_its_generations_and_marked_as_an_estimate(world, model):
+    verifiers = {'prm': {'source': str(GOLDEN), 'preset': 'math-shepherd'}}
+    words = (
+        f'strategies={json.dumps(TREES)}',
+        f'verifiers={json.dumps(verifiers)}',
+        'n=[1, 4, 16]',
+        'data.limit=1',
+        'seeds=[0]',
+    )
+    config = read_config(world, *words)
+    units = {unit.pool: unit for unit in units_of(config, load_problems(config.data))}
+    assert list(units) == ['samples', 'beam.n4', 'beam.n16', 'ahead.n16', 'dvts.n16']
+    trained = open_verifiers(config.verifiers)
+    flops = {pool: most_flops(config, unit, model, 7, trained) for pool, unit in units.items()}
+    without = {pool: most_flops(config, unit, model, 7, {}) for pool, unit in units.items()}
+    assert flops['samples'] == flops['beam.n16'] == flops['ahead.n16'] == flops['dvts.n16']
+    assert flops['beam.n16'] - without['beam.n16'] == 4 * (flops['beam.n4'] - without['beam.n4']) > 0, 'the price of scoring'
+    text = describe(config)
+    rows = {line.split()[0]: line for line in text.splitlines() if len(line.split()) > 2}
+    assert '~' not in rows['samples'] and all(rows[pool].count('~') == 3 for pool in list(units)[1:])
+    assert 'for the whole run, about\n' in text and '~ counts a search over steps' in text
+    assert 'left out' in text and 'beam: not at n = 1: beam_width 4 is more than 1, its prefixes at a time\n' in text
+    alone = describe(read_config(world))
+    assert '~' not in alone and 'left out' not in alone and 'whole run, at most' in alone
 
 
 def test_totals_add_up(world, model):

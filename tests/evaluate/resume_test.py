@@ -1,5 +1,6 @@
 """A process that is killed, not asked: what it had finished counts, and the rerun ends in the same bytes."""
 
+import json
 import random
 import signal
 
@@ -7,10 +8,8 @@ import pytest
 
 from jaxreason.evaluate.runner import JOURNAL
 from tests.evaluate import command
-
-# One step a call, so that there is time to be killed in.
-SLOWLY = ('sampler.chunk=1', 'sampler.max_tokens=40', 'strategies.majority.n=8')
-UNITS = 24
+from tests.evaluate.tiny_world import SLOW_UNITS as UNITS
+from tests.evaluate.tiny_world import SLOWLY
 
 
 @pytest.fixture(scope='module')
@@ -31,10 +30,26 @@ def kill_after(world, cache, out, units):
     return (out / JOURNAL).read_bytes()
 
 
+def test_the_run_has_trees_in_it(uninterrupted):
+    records = [json.loads(line) for line in uninterrupted['records.jsonl'].splitlines()]
+    read = {(record['strategy'], record['n']): record['pool'] for record in records}
+    assert {key: pool for key, pool in read.items() if pool != 'samples'} == {
+        ('beam', 2): 'beam.n2',
+        ('beam', 4): 'beam.n4',
+        ('subtrees', 2): 'subtrees.n4',
+        ('subtrees', 4): 'subtrees.n4',
+        ('greedy', 1): 'greedy.n1',
+    }
+    pools = [json.loads(line) for line in uninterrupted['pools/beam.n4.jsonl'].splitlines()]
+    assert len(pools) == 8 and any(c['parent'] is not None for pool in pools for c in pool['candidates'])
+    assert any(pool['pruned'] for pool in pools)
+
+
 def test_a_killed_run_is_resumed_where_it_stood(world, cache, uninterrupted, tmp_path):
     out = tmp_path / 'run'
-    left = kill_after(world, cache, out, 5)
-    assert 5 <= left.count(b'\n') < UNITS
+    left = kill_after(world, cache, out, 12)
+    assert 12 <= left.count(b'\n') < UNITS
+    assert 0 < left.count(b'"key":"beam.n4/') < 8, 'in the middle of the trees'
     again = command.run('evaluate', world, *SLOWLY, '--out', out, cache=cache)
     assert again.returncode == 0, again.stderr
     missing = UNITS - left.count(b'\n')

@@ -158,7 +158,7 @@ def test_records_refer_to_pools_and_are_sorted(small):
     assert keys == sorted(keys) and len({json.dumps(key) for key in keys}) == len(keys)
     pools = {name.removeprefix('pools/').removesuffix('.jsonl') for name in files if name.startswith('pools/')}
     assert {record['pool'] for record in records} == pools
-    assert pools >= {'samples', 'greedy', 'majority.tokens12'} and len(pools) == 5
+    assert pools >= {'samples', 'greedy.n1', 'majority.n4.tokens12'} and len(pools) == 5
     assert b'seconds' not in files['records.jsonl'] and b'at_' not in files['pools/samples.jsonl']
 
 

@@ -18,8 +18,9 @@ from tests.engine.peers_test import Board
 from tests.evaluate.command import num_lines, results
 from tests.evaluate.tiny_world import read_config
 
-SMALL = ('data.limit=3', 'seeds=[7]', 'budgets=[{}, {tokens: 12}]')
-UNITS = 15
+BEAM = 'strategies.beam={kind: beam_search, n: 4, beam_width: 2, verifier: mean_logprob}'
+SMALL = ('data.limit=3', 'seeds=[7]', 'budgets=[{}, {tokens: 12}]', 'n=[2, 4]', BEAM)
+UNITS = 24  # of each question the samples, beam search at 2 and 4, greedy, and four under a limit
 
 
 class Stop(Exception):

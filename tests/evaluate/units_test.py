@@ -59,7 +59,7 @@ def make_pool(samples=tuple(SAMPLES)):
 
 
 def records(config, pool):
-    unit = Unit(PROBLEMS[0], 0, None, Budget())
+    unit = Unit(PROBLEMS[0], 0, None, Budget(), 4)
     return {(record.strategy, record.n): record for record in records_of(config, unit, pool)}
 
 
@@ -93,7 +93,7 @@ def test_a_strategy_pays_the_prompt_once_and_the_verifiers_that_it_asks():
 
 def test_n_of_the_configuration_is_what_is_reported():
     config = make(n=[3, 2, 64])
-    assert config.ns(config.pooled['majority']) == (2, 3)
+    assert config.sweep('majority').reads == {4: (2, 3)}
     found = records(config, make_pool())
     assert len(found['majority', 3].blocks) == 1, 'a rest of one sample makes no block'
     assert ('naive', 3) not in found
@@ -132,15 +132,33 @@ def test_units_are_questions_times_seeds_times_what_is_searched_alone():
 LABELS = st.one_of(
     st.text(min_size=1, max_size=80),
     st.sampled_from(
-        ['samples', 'Samples', 'a', 'A', '../a', 'a/0', 'a.tokens5', 'a-tokens5', '.', '..', 'con', 'x' * 400, 'ü', '']
+        [
+            'samples',
+            'Samples',
+            'a',
+            'A',
+            '../a',
+            'a/0',
+            'a.tokens5',
+            'a-tokens5',
+            'a.n1',
+            'a.n16.tokens5',
+            '.',
+            '..',
+            'con',
+            'x' * 400,
+            'ü',
+            '',
+        ]
     ),
 )
 
 
 @settings(deadline=None, max_examples=200)
 @given(labels=st.lists(LABELS, min_size=2, max_size=5, unique=True))
-def test_pools_of_different_labels_and_budgets_are_different_safe_file_names(labels):
-    units = [Unit(PROBLEMS[0], 0, label, Budget(tokens=limit)) for label in labels for limit in (None, 5)]
+def test_pools_of_different_labels_numbers_and_budgets_are_different_safe_file_names(labels):
+    shapes = [(limit, n) for limit in (None, 5) for n in (1, 16)]
+    units = [Unit(PROBLEMS[0], 0, label, Budget(tokens=limit), n) for label in labels for limit, n in shapes]
     names = [unit.pool.lower() for unit in units] + [POOLED]
     assert len(set(names)) == len(names)
     for name in names:
@@ -150,13 +168,13 @@ def test_pools_of_different_labels_and_budgets_are_different_safe_file_names(lab
 
 def test_keys_of_hostile_labels_and_ids_differ():
     """An id may look like the end of a label."""
-    one = Unit(dataclasses.replace(PROBLEMS[0], id='0/x'), 0, 'a', Budget())
-    two = Unit(dataclasses.replace(PROBLEMS[0], id='x'), 0, 'a/0', Budget())
+    one = Unit(dataclasses.replace(PROBLEMS[0], id='0/x'), 0, 'a', Budget(), 1)
+    two = Unit(dataclasses.replace(PROBLEMS[0], id='x'), 0, 'a/0', Budget(), 1)
     assert one.key != two.key
 
 
 def test_the_pool_is_sampled_for_the_largest_strategy_and_scored_once_by_every_verifier():
-    task = task_of(make(), Unit(PROBLEMS[0], 3, None, Budget()))
+    task = task_of(make(), Unit(PROBLEMS[0], 3, None, Budget(), 4))
     assert task.seed == 3 and task.question == PROBLEMS[0].question
     request = next(task.search)
     assert request == Start(PROBLEMS[0].question, copies=4)
@@ -182,14 +200,14 @@ def found_candidate(sample, answer, cost):
 
 def test_a_search_by_itself_writes_its_choice_and_all_that_it_spent():
     config = make(budgets=[{'tokens': 50}])
-    unit = Unit(PROBLEMS[0], 0, 'sure', config.budgets[0])
+    unit = Unit(PROBLEMS[0], 0, 'sure', config.budgets[0], 4)
     candidates = (found_candidate(0, '2', Cost(decode=5, new_tokens=1)), found_candidate(1, '3', Cost(decode=6, new_tokens=1)))
     spent = Cost(prefill=9, decode=20, new_tokens=4, discarded=9)  # 9 FLOPs and 2 tokens led to no candidate
     outcome = Outcome(
         question=unit.problem.question, answer='3', candidates=candidates, votes=(('3', 2.0), ('2', 1.0)), cost=spent
     )
     pool = pool_of(unit, outcome, [Verdict.CORRECT, Verdict.UNJUDGED], config.strategies['sure'])
-    assert pool.pool == 'sure.tokens50' and (pool.gold, pool.level) == ('2', 'easy')
+    assert pool.pool == 'sure.n4.tokens50' and (pool.gold, pool.level) == ('2', 'easy')
     assert [c.scores for c in pool.candidates] == [{'mean_logprob': (0.5,)}] * 2
     (record,) = records_of(config, unit, pool)
     assert (record.strategy, record.n, record.budget) == ('sure', 4, {'tokens': 50})
@@ -199,7 +217,7 @@ def test_a_search_by_itself_writes_its_choice_and_all_that_it_spent():
 
 def test_a_search_that_could_not_pay_its_prompt_has_no_answer_and_is_wrong():
     config = make(budgets=[{'flops': 1}])
-    unit = Unit(PROBLEMS[0], 0, 'sure', config.budgets[0])
+    unit = Unit(PROBLEMS[0], 0, 'sure', config.budgets[0], 4)
     outcome = Outcome(question=unit.problem.question, answer=None, candidates=(), votes=(), cost=Cost())
     (record,) = records_of(config, unit, pool_of(unit, outcome, [], config.strategies['sure']))
     assert (record.blocks[0].answer, record.blocks[0].verdict, record.blocks[0].cost) == (None, 'wrong', {})
@@ -212,7 +230,7 @@ def test_the_pool_of_samples_keeps_every_verifier_apart():
         verified={'mean_logprob': (Cost(),), 'self_certainty': (Cost(verify=8),)},
         prompt=Cost(prefill=9, prompt_tokens=3),
     )
-    pool = pool_of(Unit(PROBLEMS[0], 0, None, Budget()), judged, [Verdict.CORRECT], None)
+    pool = pool_of(Unit(PROBLEMS[0], 0, None, Budget(), 4), judged, [Verdict.CORRECT], None)
     assert pool.cost == {'prefill': 9, 'prompt_tokens': 3} and pool.chosen is None
     assert pool.candidates[0].scores == {'mean_logprob': (0.25,), 'self_certainty': (3.0,)}
     assert pool.candidates[0].verified == {'mean_logprob': {}, 'self_certainty': {'verify': 8}}

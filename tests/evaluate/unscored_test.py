@@ -101,19 +101,19 @@ def test_samples_that_cannot_be_scored_have_a_reason_and_the_others_their_scores
 
 
 def test_a_search_by_itself_writes_its_reasons_too(run):
-    for pool in pools_of(run, 'judged.tokens2'):
+    for pool in pools_of(run, 'judged.n4.tokens2'):
         assert [candidate.unscored for candidate in pool.candidates if not candidate.tokens] == [{'prm': 'no_steps'}] * 2
         assert all(len(c.scores['prm']) == len(c.step_ends) for c in pool.candidates)
-    assert all(not c.unscored for pool in pools_of(run, 'majority.tokens2') for c in pool.candidates), 'nobody was asked'
+    assert all(not c.unscored for pool in pools_of(run, 'majority.n4.tokens2') for c in pool.candidates), 'nobody was asked'
 
 
 def test_reasons_are_counted_and_shown(run):
     metrics = write_metrics(run)
     counts = {pool['pool']: pool['unscored'] for pool in json.loads((run / 'metrics.json').read_text())['pools']}
     reasons = Counter(reason for pool in pools_of(run) for c in pool.candidates for reason in c.unscored.values())
-    assert counts['samples'] == {'prm': dict(reasons)} and counts['majority.tokens2'] == {}
-    assert counts['judged.tokens2']['prm']['no_steps'] == 4
-    together = reasons + Counter(counts['judged.tokens2']['prm'])
+    assert counts['samples'] == {'prm': dict(reasons)} and counts['majority.n4.tokens2'] == {}
+    assert counts['judged.n4.tokens2']['prm']['no_steps'] == 4
+    together = reasons + Counter(counts['judged.n4.tokens2']['prm'])
     sentence = f'prm could not score {together.total()} of 16 samples ('
     assert sentence in tables.caption(metrics) and f'{together["nan"]} nan' in tables.caption(metrics)
     write_report([run], run / 'report.html')

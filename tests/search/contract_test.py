@@ -25,6 +25,8 @@ SETTINGS = {
             'vote': st.sampled_from([Vote.MAJORITY, Vote.WEIGHTED]),
         }
     ),
+    'borda': st.fixed_dictionaries({'n': st.integers(1, 6), 'power': st.floats(0, 2)}),
+    'deepconf': st.fixed_dictionaries({'n': st.integers(1, 6), 'keep': st.floats(0.01, 1)}),
     'beam_search': st.fixed_dictionaries(
         {'n': st.integers(3, 9), 'beam_width': st.one_of(WIDTHS, st.just('sqrt')), 'filter_duplicates': st.booleans()}
     ),
