@@ -56,7 +56,7 @@ def wait_search(question, copies=3, pause=7, max_tokens=None, greedy=False):
 
 
 def test_a_row_with_words_has_drawn_them(make_sampler):
-    sampler = make_sampler(max_tokens=64, temperature=1.5, stats=(*STATS, 'confidence'))
+    sampler = make_sampler(max_tokens=64, temperature=1.5, stats=STATS)
     for question, (before, after, rows, _) in zip(QUESTIONS, run(wait_search, sampler), strict=True):
         for old, new in zip(before, after, strict=True):
             ended = old.tokens[-1] in sampler.lm.eos_ids
@@ -290,3 +290,18 @@ def test_chains_of_a_policy_are_forced(make_sampler):
             # What was drawn before the cut, end tokens that were taken back included.
             assert not cuts or len(c.tokens[: c.text.index(' so ')]) <= 30 + len(' wait') * waits
     assert {(0, 1), (1, 1)} <= found
+
+
+def test_a_stop_string_may_begin_in_the_words(make_sampler):
+    """Whatever is drawn first completes one: the loop goes on in the state that the words lead to."""
+    characters = '0123456789abcdefghijklmnopqrstuvwxyz +-*=?!.\n'
+    sampler = make_sampler(max_tokens=64, temperature=1.5, stop=tuple(f'k{character}' for character in characters))
+
+    def search(question):
+        rows, _ = yield Start(question, copies=2)
+        rows, _ = yield Append(rows, ('look',) * 2)
+        return (yield Extend(rows, max_tokens=1))[0]
+
+    rows = [row for rows in run(search, sampler) for row in rows]
+    assert all(row.text == 'loo' for row in rows if row.finish is Finish.STOP and row.tokens[-1] not in sampler.lm.eos_ids)
+    assert sum(row.text == 'loo' for row in rows) > len(rows) / 2
