@@ -304,4 +304,4 @@ def test_a_stop_string_may_begin_in_the_words(make_sampler):
 
     rows = [row for rows in run(search, sampler) for row in rows]
     assert all(row.text == 'loo' for row in rows if row.finish is Finish.STOP and row.tokens[-1] not in sampler.lm.eos_ids)
-    assert sum(row.text == 'loo' for row in rows) > len(rows) / 2
+    assert sum(row.text == 'loo' and row.finish is Finish.STOP for row in rows) > len(rows) / 2
