@@ -25,7 +25,7 @@ from jaxreason.data.boundaries import STEP, STOP
 from jaxreason.data.continuation import continuation
 from jaxreason.engine.mesh import replicate, to_host
 from jaxreason.engine.read_heads import ReadHead, read_heads
-from jaxreason.engine.sampling import Rule, draw
+from jaxreason.engine.sampling import Rule, draw, top_confidence
 from jaxreason.models.cache import Cache
 from jaxreason.models.heads import lm_logits
 from jaxreason.models.transformer import forward
@@ -116,7 +116,9 @@ def feed_words(
     for at in range(0, len(words), WORDS):
         some = words[at : at + WORDS]
         inputs = (*_piece(fed[kept + at : kept + at + len(some)], WORDS), _piece(some, WORDS)[0][0])
-        row, said, finite_p = _force(config, params, prompt, row, *inputs, heads, stats=read)
+        row, said, finite_p = _force(
+            config, params, prompt, row, *inputs, heads, stats=read, confidence_top_k=sampler.confidence_top_k
+        )
         said, finite_p = to_host((said, finite_p), sampler.lm.mesh)
         stats = {name: (*stats[name], *said[name][: len(some)].tolist()) for name in read}
         is_finite = is_finite and bool(finite_p[: len(some)].all())
@@ -147,7 +149,7 @@ def _remember(
     return _run(config, params, prompt, row, tokens_1p, is_there_1p)[1]
 
 
-@functools.partial(jax.jit, static_argnames=('config', 'stats'))
+@functools.partial(jax.jit, static_argnames=('config', 'stats', 'confidence_top_k'))
 def _force(
     config: ModelConfig,
     params: Any,
@@ -159,6 +161,7 @@ def _force(
     heads: Mapping[str, ReadHead],
     *,
     stats: tuple[str, ...],
+    confidence_top_k: int,
 ) -> tuple[Cache, dict[str, jax.Array], jax.Array]:
     """The row behind a piece, what is known of each of its words, and which of them had a distribution."""
     hidden_1pd, row = _run(config, params, prompt, row, tokens_1p, is_there_1p)
@@ -167,4 +170,6 @@ def _force(
     nothing_p = jnp.zeros(words_p.shape, jnp.float32)
     drawn = draw(logits_pv, nothing_p, nothing_p == 0, Rule(temperature=0), forced_b=words_p)
     known = {**vars(drawn), **read_heads(config, params, heads, hidden_p1d, words_p)}
+    if 'confidence' in stats:
+        known['confidence'] = top_confidence(logits_pv, confidence_top_k)
     return row, {name: known[name] for name in stats}, drawn.finite

@@ -5,18 +5,18 @@ References:
 """
 
 import dataclasses
-import functools
+from collections.abc import Sequence
 
 from jaxreason.core.aggregation import Aggregation
 from jaxreason.core.budget import Budget
 from jaxreason.core.requests import Append, Extend, Search, Start, Until
-from jaxreason.core.types import Finish, Question, Row
-from jaxreason.search.select import Vote, choose
-from jaxreason.search.strategy import Strategy, conclude
+from jaxreason.core.types import Candidate, Finish, Question, Row
+from jaxreason.search.select import Choice, Vote, choose
+from jaxreason.search.strategy import Divisible, conclude
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BudgetForcing(Strategy):
+class BudgetForcing(Divisible):
     """Lets `n` chains think for longer, or for no longer, than they would; then they vote.
 
     A chain wants to stop thinking when it writes `end`, or ends. That is taken back and `wait` put in its place, `num_ignore`
@@ -69,6 +69,16 @@ class BudgetForcing(Strategy):
     def generations(self) -> int:
         return self.n
 
+    @property
+    def block(self) -> int | None:
+        return 1
+
+    def at(self, generations: int) -> 'BudgetForcing':
+        return dataclasses.replace(self, n=generations)
+
+    def choose(self, candidates: Sequence[Candidate]) -> Choice:
+        return choose(candidates, self.vote, self.agg_strategy)
+
     def search(self, question: Question, budget: Budget) -> Search:
         rows, spent = yield Start(question, copies=self.n)
         chains = [_Chain(self.num_ignore) for _ in rows]
@@ -88,8 +98,7 @@ class BudgetForcing(Strategy):
                 spent += cost
             for row, chain in zip(rows, chains, strict=True):
                 chain.thinks = chain.thinks and row.finish is Finish.OPEN
-        choose_one = functools.partial(choose, vote=self.vote, aggregation=self.agg_strategy)
-        return (yield from conclude(question, rows, spent, self.judges, choose_one))
+        return (yield from conclude(question, rows, spent, self.judges, self.choose))
 
     def _left(self, row: Row) -> int | None:
         """Tokens that a chain may still think for."""
@@ -99,10 +108,11 @@ class BudgetForcing(Strategy):
         """What is put into a chain now."""
         if not chain.thinks or row.finish not in (Finish.OPEN, Finish.STOP):
             return None
-        has_closed = bool(self.end) and self.end in row.text
-        wants_to_stop = has_closed or row.finish is Finish.STOP
         has_used_up = self._left(row) == 0
-        if not wants_to_stop and not has_used_up:
+        if not (has_used_up or row.at_boundary or row.finish is Finish.STOP):
+            return None  # it paused for another chain: what happens to it must not depend on that
+        has_closed = bool(self.end) and self.end in row.text
+        if not (has_used_up or has_closed or row.finish is Finish.STOP):
             return None
         if not has_used_up and chain.ignores_left:
             chain.ignores_left -= 1

@@ -1,4 +1,7 @@
-"""Words put into rows: a row with words is a row that has drawn them."""
+"""Words put into rows: a row with words is a row that has drawn them.
+
+Statistics agree within 2e-5 nats with the uncached forward, which sums float32 in another order.
+"""
 
 import dataclasses
 
@@ -13,6 +16,7 @@ from jaxreason.core.requests import Append, Extend, Score, Start, Take, Until
 from jaxreason.core.types import Finish, Question
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine import forced
+from jaxreason.engine.sampler import STATS
 from jaxreason.engine.verifier import MeanLogprob
 from jaxreason.search.budget_forcing import BudgetForcing
 from jaxreason.search.drive import Task, drive
@@ -52,7 +56,7 @@ def wait_search(question, copies=3, pause=7, max_tokens=None, greedy=False):
 
 
 def test_a_row_with_words_has_drawn_them(make_sampler):
-    sampler = make_sampler(max_tokens=64, temperature=1.5)
+    sampler = make_sampler(max_tokens=64, temperature=1.5, stats=STATS)
     for question, (before, after, rows, _) in zip(QUESTIONS, run(wait_search, sampler), strict=True):
         for old, new in zip(before, after, strict=True):
             ended = old.tokens[-1] in sampler.lm.eos_ids
@@ -60,9 +64,11 @@ def test_a_row_with_words_has_drawn_them(make_sampler):
             assert new.tokens == (*old.tokens[: len(old.tokens) - ended], *sampler.lm.tokenizer.encode(WORDS))
             split = sampler.boundaries.split(new.tokens)
             assert (new.steps, new.step_ends) == (split.steps, split.step_ends) and not new.at_boundary
-        for row, (logprob, certainty, _) in zip(rows, said(sampler, rows, question), strict=True):
+        for row, (logprob, certainty, logits) in zip(rows, said(sampler, rows, question), strict=True):
             np.testing.assert_allclose(row.stats['logprob'], logprob, atol=2e-5)
             np.testing.assert_allclose(row.stats['self_certainty'], certainty, atol=2e-5)
+            top = -np.sort(np.asarray(jax.nn.log_softmax(logits)), axis=-1)[:, -20:].mean(axis=-1)
+            np.testing.assert_allclose(row.stats['confidence'], top, atol=2e-5)
             assert len(row.stats['sampled_logprob']) == len(row.tokens)
         for old, new in zip(after, rows, strict=True):
             words = slice(len(old.tokens) - len(WORDS), len(old.tokens))
@@ -284,3 +290,18 @@ def test_chains_of_a_policy_are_forced(make_sampler):
             # What was drawn before the cut, end tokens that were taken back included.
             assert not cuts or len(c.tokens[: c.text.index(' so ')]) <= 30 + len(' wait') * waits
     assert {(0, 1), (1, 1)} <= found
+
+
+def test_a_stop_string_may_begin_in_the_words(make_sampler):
+    """Whatever is drawn first completes one: the loop goes on in the state that the words lead to."""
+    characters = '0123456789abcdefghijklmnopqrstuvwxyz +-*=?!.\n'
+    sampler = make_sampler(max_tokens=64, temperature=1.5, stop=tuple(f'k{character}' for character in characters))
+
+    def search(question):
+        rows, _ = yield Start(question, copies=2)
+        rows, _ = yield Append(rows, ('look',) * 2)
+        return (yield Extend(rows, max_tokens=1))[0]
+
+    rows = [row for rows in run(search, sampler) for row in rows]
+    assert all(row.text == 'loo' for row in rows if row.finish is Finish.STOP and row.tokens[-1] not in sampler.lm.eos_ids)
+    assert sum(row.text == 'loo' and row.finish is Finish.STOP for row in rows) > len(rows) / 2

@@ -133,6 +133,21 @@ FORCING = {
 }
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 3), st.integers(0, 2), st.sampled_from(['', 's1', '.', 's2']), st.sampled_from([None, 1, 3, 5, 8]),
+    st.integers(0, 20),
+)  # fmt: skip
+def test_a_chain_is_what_it_is_alone(n, num_ignore, end, limit, seed):
+    """So one search of N chains gives every n: pauses for other chains change neither words nor costs."""
+    many = BudgetForcing(n=4, num_ignore=num_ignore, end=end, final=' So', max_thinking_tokens=limit)
+    few = many.at(n)
+    for one, all_four in zip(
+        few.solve(QUESTIONS, FakeSampler(), seed=seed), many.solve(QUESTIONS, FakeSampler(), seed=seed), strict=True
+    ):
+        assert one.candidates == all_four.candidates[:n] and one.answer == many.choose(all_four.candidates[:n]).answer
+
+
 @pytest.mark.parametrize('kind', FORCING)
 @pytest.mark.parametrize('num_rows', [1, 5])
 def test_rows_and_company_change_no_outcome(kind, num_rows):

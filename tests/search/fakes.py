@@ -96,7 +96,7 @@ class FakeSession:
         )
         longer = self._holding(row, [*kept, *new], Finish.OPEN)
         stats = {name: values[: len(kept)] for name, values in row.stats.items()}
-        return dataclasses.replace(longer, stats=stats, cost=row.cost + cost)
+        return dataclasses.replace(longer, stats=stats, cost=row.cost + cost, at_boundary=longer.text.endswith('.'))
 
     def feed(self, row):
         words = row.text.split()
