@@ -86,7 +86,7 @@ class Suffixes:
         """A suffix in the pool, of what the only row of a cache has written."""
         spare = self._spare()
         assert self._pool is not None, 'allocated when the first row of it was given out'
-        self._pool = self._copy(_copy, self._pool, row, [(0, spare)])
+        self._pool = self._copy(self._pool, row, [(0, spare)])
         return Suffix(spare=spare)
 
     def park(self, place: int) -> None:
