@@ -16,6 +16,7 @@ _HOME = {
     'BeamSearch': 'jaxreason.search.beam_search',
     'BestOfN': 'jaxreason.search.best_of_n',
     'Borda': 'jaxreason.search.borda',
+    'BudgetForcing': 'jaxreason.search.budget_forcing',
     'DeepConf': 'jaxreason.search.deepconf',
     'DVTS': 'jaxreason.search.dvts',
     'Greedy': 'jaxreason.search.greedy',

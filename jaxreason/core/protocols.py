@@ -55,6 +55,15 @@ class Session(Protocol):
     def pump(self) -> list[Row]:
         """Runs the device for one chunk; returns the rows that paused or ended, updated."""
 
+    def append(self, row: Row, text: str, cut: str) -> Row:
+        """`row` as it goes on behind `text` (`core.requests.Append`), what the words will cost included.
+
+        Nothing is run: the statistics of the words are missing until `feed`. The same row comes back where it has no room.
+        """
+
+    def feed(self, row: Row) -> Row:
+        """Runs the policy over the words that `append` put into a row; returns it with their statistics."""
+
     def take(self, rows: Sequence[Row], indices: Sequence[int]) -> tuple[Row, ...]:
         """Rows in a new order; consumes `rows`."""
 

@@ -6,6 +6,7 @@ A strategy is a generator: it yields requests and is sent replies, and knows no 
 | --- | --- |
 | `Start` | rows that hold the prompt and nothing else, cost of the prompt (paid once, whatever the copies) |
 | `Extend` | the same rows in the same order, grown, and what that cost |
+| `Append` | the same rows in the same order, with words put into them, and what that cost |
 | `Take` | rows in a new order, no cost; the rows that went in are gone |
 | `Score` | for every row its step scores, and for every row what scoring it cost |
 """
@@ -53,6 +54,28 @@ class Extend(NamedTuple):
     scored_by: tuple[str | None, ...] = ()
 
 
+class Append(NamedTuple):
+    """Words put into rows: a row goes on behind them as if it had drawn them itself; one that had ended is open again.
+
+    What ended a row, an end token or a stop string, is dropped first. Where the budget does not pay for the words and one more
+    token, or the row has no room for them or has failed, a row that has ended comes back as it is, and an open one as ended,
+    with `Finish.BUDGET` or `Finish.LENGTH`. The words are charged as tokens that are fed, and counted as `prompt_tokens`.
+
+    Attributes:
+        rows: what to put words into.
+        texts: the words for each row, the policy's special pieces among them; None leaves a row as it is.
+        cut: what a row said from the first of these on is dropped before, with the tokens that wrote it; '' drops nothing more.
+        budget: what may be spent on it, all rows together.
+        scored_by: verifiers that will score the rows afterwards; what that costs is kept back from the budget.
+    """
+
+    rows: tuple[Row, ...]
+    texts: tuple[str | None, ...]
+    cut: str = ''
+    budget: Budget = UNLIMITED
+    scored_by: tuple[str | None, ...] = ()
+
+
 class Take(NamedTuple):
     """Rows by index, an index as often as wanted: that is how a beam forks and prunes.
 
@@ -73,5 +96,5 @@ class Score(NamedTuple):
     verifier: str | None = None
 
 
-Request = Start | Extend | Take | Score
+Request = Start | Extend | Append | Take | Score
 Search = Generator[Request, Any, Outcome]

@@ -124,6 +124,22 @@ class Boundaries:
             events.append(step_hit[step] * np.uint8(STEP) | stop_hit[stop] * np.uint8(STOP))
         return cls(np.stack(rows), np.stack(events), tuple(token_bytes), tuple(stop_strings))
 
+    def follow(self, tokens: Sequence[int]) -> tuple[int, int, int]:
+        """Walks the table over an answer from its beginning, up to the token that completes a stop string.
+
+        Args:
+            tokens: of the answer.
+
+        Returns:
+            The number of tokens up to there, the state after them, and the event of the last one.
+        """
+        state, event, count = 0, 0, 0
+        for token in tokens:
+            event, state, count = self.event.item(state, token), self.transition.item(state, token), count + 1
+            if event & STOP:
+                break
+        return count, state, event
+
     def split(self, tokens: Sequence[int]) -> Split:
         """Derives text and steps of an answer.
 

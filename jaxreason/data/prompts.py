@@ -163,7 +163,7 @@ class PromptSpec:
         guard = _Guard(tokenizer.special_pieces, [tokenizer.chat_template or '', *(turn['content'] for turn in messages)])
         text = self._text(tokenizer, [turn | {'content': guard.hide(turn['content'])} for turn in messages])
         runs = [guard.show(run) if isinstance(run, str) else run for run in tokenizer.split_special(text)]
-        return _begin_once(tokenizer, _encode_continued(tokenizer, runs, partial))
+        return _begin_once(tokenizer, encode_continued(tokenizer, runs, partial))
 
     def _text(self, tokenizer: Tokenizer | None, messages: Sequence[dict[str, str]]) -> str:
         if self.template == 'raw':
@@ -233,7 +233,7 @@ class _Guard:
         return re.sub(f'{self._mark}(\\d+){self._mark}', lambda match: self._pieces[int(match[1])], text)
 
 
-def _encode_continued(tokenizer: Tokenizer, runs: list[str | int], partial: str) -> list[int]:
+def encode_continued(tokenizer: Tokenizer, runs: list[str | int], partial: str) -> list[int]:
     """Encodes a prompt and the answer begun, so that the ids begin the ids of whatever follows.
 
     Where a text ends decides how its last white space is cut: two line breaks at the end may be one token, and two tokens when

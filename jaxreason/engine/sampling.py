@@ -64,7 +64,15 @@ class Draw:
     finite: jax.Array  # [b] bool, whether the model's distribution is one
 
 
-def draw(logits_bv: jax.Array, uniform_b: jax.Array, greedy_b: jax.Array, rule: Rule, *, by_kernel: bool = False) -> Draw:
+def draw(
+    logits_bv: jax.Array,
+    uniform_b: jax.Array,
+    greedy_b: jax.Array,
+    rule: Rule,
+    *,
+    by_kernel: bool = False,
+    forced_b: jax.Array | None = None,
+) -> Draw:
     """Draws a token a row.
 
     Args:
@@ -73,6 +81,7 @@ def draw(logits_bv: jax.Array, uniform_b: jax.Array, greedy_b: jax.Array, rule: 
         greedy_b: rows that take the most likely token instead, the lowest id where several are.
         rule: the distribution to draw from.
         by_kernel: let a kernel of the CPU do it, where the rule cuts nothing.
+        forced_b: int32, tokens to take whatever the distribution says; not by kernel.
 
     Returns:
         The draw.
@@ -95,6 +104,7 @@ def draw(logits_bv: jax.Array, uniform_b: jax.Array, greedy_b: jax.Array, rule: 
         # A branch, so that a batch without greedy rows does not pay for the argmax.
         best_b = lax.cond(jnp.any(greedy_b), lambda: jnp.argmax(logits_bv, axis=-1), lambda: drawn_b)
         token_b = jnp.where(greedy_b, best_b, drawn_b)
+    token_b = token_b if forced_b is None else forced_b
     logprob_b = _pick(shifted_bv, token_b) - log_total_b
     sampled_b = jnp.zeros_like(logprob_b)
     if weights_bv is not None:

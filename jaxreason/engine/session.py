@@ -26,6 +26,7 @@ from jaxreason.core.types import Finish, Question, Row
 from jaxreason.data.boundaries import Walked
 from jaxreason.engine.buckets import bucket, check_context
 from jaxreason.engine.decode import Halt, RowState, Tables, Wake, decode_chunk
+from jaxreason.engine.forced import feed_words, with_words
 from jaxreason.engine.memory import place_of
 from jaxreason.engine.mesh import spans_processes, to_host, use_mesh
 from jaxreason.engine.read_heads import ReadHead
@@ -192,6 +193,35 @@ class DeviceSession:
         assert job.row.finish is Finish.OPEN and 0 < job.max_tokens <= self.most_tokens(job.row), 'a row that can grow'
         self._queue.append(job)
         self._queued.add(job.row.handle)
+
+    def append(self, row: Row, text: str, cut: str) -> Row:
+        return with_words(row, text, cut, self.sampler, len(self._prompt(row.question)))
+
+    def feed(self, row: Row) -> Row:
+        assert self._seating is not None, 'rows are started after shapes are chosen'
+        held, suffixes = self._held[row.handle], self._seating.suffixes
+        prompt, num_words = self._prompt(row.question), row.cost.prompt_tokens - held.row.cost.prompt_tokens
+        with use_mesh(self._lm.mesh), self.timing.pumping():
+            fed = feed_words(
+                self.sampler,
+                self._params,
+                self._heads,
+                self._prompt_keys(row.question),
+                suffixes.cache.row_room,
+                (prompt[-1], *row.tokens[:-1]),
+                row.tokens[len(row.tokens) - num_words :],
+            )
+            finish = row.finish if fed.is_finite else Finish.FAILED
+            self._leave(held)
+            if finish is Finish.OPEN:
+                held.suffix = suffixes.adopt(fed.row)
+        self.timing.prefilled += fed.num_run
+        self._num_open += (finish is Finish.OPEN) - (held.row.finish is Finish.OPEN)
+        stats = {name: (*values, *fed.stats[name]) for name, values in row.stats.items()}
+        held.row = dataclasses.replace(row, stats=stats, finish=finish)
+        held.walked = Walked()
+        _, held.matcher, _ = self.sampler.boundaries.follow(row.tokens)
+        return held.row
 
     def take(self, rows: Sequence[Row], indices: Sequence[int]) -> tuple[Row, ...]:
         taken: list[Row] = []
@@ -385,14 +415,18 @@ class DeviceSession:
             held.suffix = None
 
     def _install(self, slot: int, question: Question) -> None:
-        """Gives a slot the prompt of `question`, computing its keys and values if no slot has had them yet."""
-        if question not in self._prefilled:
-            self._prefilled[question] = self._prefill(self._prompt(question))
+        """Gives a slot the prompt of `question`."""
         assert self._seating is not None, 'pump knows it'
         suffixes = self._seating.suffixes
         assert len(self._prompt(question)) <= suffixes.cache.prompt_room, 'prepare knew this prompt'
-        suffixes.cache = _install(suffixes.cache, np.array([slot], np.int32), self._prefilled[question])
+        suffixes.cache = _install(suffixes.cache, np.array([slot], np.int32), self._prompt_keys(question))
         self._seating.slots[slot] = question
+
+    def _prompt_keys(self, question: Question) -> Cache:
+        """Keys and values of a question's prompt, computed when they are first needed."""
+        if question not in self._prefilled:
+            self._prefilled[question] = self._prefill(self._prompt(question))
+        return self._prefilled[question]
 
     def _prefill(self, prompt: tuple[int, ...]) -> Cache:
         """Keys and values of all prompt tokens but the last, which every row feeds itself."""

@@ -82,6 +82,13 @@ class Suffixes:
         self.drop(suffix)
         return self.fresh(place)
 
+    def adopt(self, row: Cache) -> Suffix:
+        """A suffix in the pool, of what the only row of a cache has written."""
+        spare = self._spare()
+        assert self._pool is not None, 'allocated when the first row of it was given out'
+        self._pool = self._copy(self._pool, row, [(0, spare)])
+        return Suffix(spare=spare)
+
     def park(self, place: int) -> None:
         """Moves what lies in a place into the pool, if anything does."""
         suffix = self.at[place]

@@ -17,7 +17,7 @@ class Timing:
         steps: decode steps.
         row_steps: decode steps times rows, idle ones included.
         tokens: tokens drawn for somebody.
-        prefilled: prompt positions computed, padding included.
+        prefilled: positions computed at once, padding included: of prompts, and of solutions that words were put into.
         parked: rows moved out to make room.
         copied: keys and values of a row copied: parked, brought back, forked, or moved beside others.
         programs: compiled by the process since the session was opened, small ones included.

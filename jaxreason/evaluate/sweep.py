@@ -5,6 +5,7 @@ One search of N solutions gives every n <= N where the method allows it:
 | strategy | read from one search of N |
 | --- | --- |
 | independent samples (`Parallel`) | every n; strategies share the samples |
+| budget_forcing | every n: chains do not see each other |
 | dvts | every multiple of `beam_width`: subtrees do not compete. With lookahead only N: rollouts are charged to the whole |
 | other trees | only N: what is kept depends on all prefixes, so every n is a search of its own |
 

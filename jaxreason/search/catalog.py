@@ -3,6 +3,7 @@
 from jaxreason.search.beam_search import BeamSearch
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.borda import Borda
+from jaxreason.search.budget_forcing import BudgetForcing
 from jaxreason.search.deepconf import DeepConf
 from jaxreason.search.dvts import DVTS
 from jaxreason.search.greedy import Greedy
@@ -17,6 +18,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     'best_of_n': BestOfN,
     'borda': Borda,
     'deepconf': DeepConf,
+    'budget_forcing': BudgetForcing,
     'beam_search': BeamSearch,
     'lookahead': Lookahead,
     'dvts': DVTS,

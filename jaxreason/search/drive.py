@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.protocols import Scored, Session, Verifier
-from jaxreason.core.requests import Extend, Score, Search, Start, Take
+from jaxreason.core.requests import Append, Extend, Score, Search, Start, Take
 from jaxreason.core.types import Outcome, Question, Row
 from jaxreason.core.verifier_spec import Unscored
+from jaxreason.search.appending import append_words
 from jaxreason.search.extension import Extension
 
 MOST_COPIES = 2**16  # of one question: far more would fill the host's memory before the device saw any
@@ -169,6 +170,10 @@ class _Live:
                     left = request.budget.tightest(self.task.budget - self.spent)
                     self.extend(Extension(request, left, self._price(request.scored_by)))
                     return
+                case Append():
+                    left = request.budget.tightest(self.task.budget - self.spent)
+                    reply = append_words(request, left, self._price(request.scored_by), self.session)
+                    self._book(*reply)
                 case Score(rows, name):
                     paid = self._num_affordable(rows, self.verifiers[name])
                     self.unpaid = len(rows) - paid
@@ -182,11 +187,15 @@ class _Live:
         extension.submit(self.session)
         self.extension = extension if extension.submitted else None
         if self.extension is None:
-            rows, cost = extension.reply()
-            self.spent += cost
-            grown = {row.handle: row for row in rows}
-            self.rows = tuple(grown.get(row.handle, row) for row in self.rows)
-            self.advance((rows, cost))
+            reply = extension.reply()
+            self._book(*reply)
+            self.advance(reply)
+
+    def _book(self, rows: Sequence[Row], cost: Cost) -> None:
+        """Takes rows as they are now, and what that cost."""
+        self.spent += cost
+        changed = {row.handle: row for row in rows}
+        self.rows = tuple(changed.get(row.handle, row) for row in self.rows)
 
     def _start(self, request: Start) -> tuple[tuple[Row, ...], Cost]:
         if not 1 <= request.copies <= MOST_COPIES:

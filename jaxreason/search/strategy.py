@@ -164,16 +164,35 @@ class Parallel(Divisible):
     def search(self, question: Question, budget: Budget) -> Search:
         rows, cost = yield Start(question, copies=self.n)
         rows, spent = yield Extend(rows, until=Until.END, budget=budget - cost, scored_by=self.judges)
-        scores: Sequence[tuple[float, ...]] = [()] * len(rows)
-        verified: Sequence[Cost] = [FREE] * len(rows)
-        reasons: dict[str | None, Sequence[Unscored | None]] = {}
-        for judge in self.judges:
-            scores, verified, reasons[judge] = yield Score(rows, judge)
-        cost += spent + total(verified)
-        judged = zip(rows, scores, verified, unscored_by_row(reasons, len(rows)), strict=True)
-        candidates = tuple(candidate(*each) for each in judged)
-        choice = self.choose(candidates)
-        return Outcome(question=question, answer=choice.answer, candidates=candidates, votes=choice.votes, cost=cost)
+        return (yield from conclude(question, rows, cost + spent, self.judges, self.choose))
+
+
+def conclude(
+    question: Question,
+    rows: Sequence[Row],
+    spent: Cost,
+    judges: Sequence[str | None],
+    choose: Callable[[Sequence[Candidate]], Choice],
+) -> Search:
+    """Ends a search of independent solutions: has them scored and chooses.
+
+    Args:
+        question: as asked.
+        rows: the solutions.
+        spent: so far.
+        judges: names of the verifiers to ask.
+        choose: picks an answer from the candidates.
+    """
+    scores: Sequence[tuple[float, ...]] = [()] * len(rows)
+    verified: Sequence[Cost] = [FREE] * len(rows)
+    reasons: dict[str | None, Sequence[Unscored | None]] = {}
+    for judge in judges:
+        scores, verified, reasons[judge] = yield Score(tuple(rows), judge)
+    judged = zip(rows, scores, verified, unscored_by_row(reasons, len(rows)), strict=True)
+    candidates = tuple(candidate(*each) for each in judged)
+    choice = choose(candidates)
+    cost = spent + total(verified)
+    return Outcome(question=question, answer=choice.answer, candidates=candidates, votes=choice.votes, cost=cost)
 
 
 def unscored_by_row(reasons: Mapping[str | None, Sequence[Unscored | None]], num_rows: int) -> list[dict[str, str]]:

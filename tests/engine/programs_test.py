@@ -13,10 +13,13 @@ MOST_ROWS = 7  # held at once, more than the device has
 
 START = st.tuples(st.just('start'), st.integers(0, 2), st.integers(1, 3), st.integers(0, 2))
 EXTEND = st.tuples(st.just('extend'), st.integers(0, 127), st.booleans(), st.sampled_from([1, 2, 5, 24]), st.booleans())
+APPEND = st.tuples(
+    st.just('append'), st.integers(1, 127), st.sampled_from(['so ', 'wait 4+4.']), st.sampled_from(['', 'a', '.'])
+)
 PUMP = st.tuples(st.just('pump'))
 TAKE = st.tuples(st.just('take'), st.integers(1, 127), st.lists(st.integers(0, 6), min_size=1, max_size=3))
 RELEASE = st.tuples(st.just('release'), st.integers(0, 127))
-PROGRAMS = st.lists(st.one_of(START, EXTEND, EXTEND, PUMP, TAKE, RELEASE), min_size=6, max_size=14)
+PROGRAMS = st.lists(st.one_of(START, EXTEND, EXTEND, APPEND, PUMP, TAKE, RELEASE), min_size=6, max_size=14)
 
 
 class Replay:
@@ -42,6 +45,12 @@ class Replay:
                 self.made_by[row.handle] += (('extend', *step),)
                 self.away.add(row.handle)
                 self.session.submit(Job(row, *step))
+
+    def append(self, mask, *words):
+        """Also to rows that have ended."""
+        for row in self.idle(mask):
+            self.rows[row.handle] = with_words(self.session, row, *words)
+            self.made_by[row.handle] += (('append', *words),)
 
     def pump(self):
         if self.away:
@@ -79,6 +88,11 @@ def opened(sampler):
     return session
 
 
+def with_words(session, row, text, cut):
+    longer = session.append(row, text, cut)
+    return row if longer is row else session.feed(longer)
+
+
 def fresh(sampler, made_by):
     """The row with this history, in a session that holds no other."""
     session = opened(sampler)
@@ -88,6 +102,9 @@ def fresh(sampler, made_by):
         if action == 'fork':
             *others, row = session.take([row], [0] * (values[0] + 1))
             session.release(others)
+            continue
+        if action == 'append':
+            row = with_words(session, row, *values)
             continue
         session.submit(Job(row, *values))
         back = []

@@ -8,6 +8,7 @@ from jaxreason.core.budget import Budget
 from jaxreason.core.cost import total
 from jaxreason.core.types import Finish, Question
 from jaxreason.search.catalog import STRATEGIES
+from jaxreason.search.select import Vote
 from tests.search.fakes import FakeSampler, HashVerifier
 
 QUESTIONS = [Question(f'q{i}', f'question {i}') for i in range(6)]
@@ -17,6 +18,13 @@ SETTINGS = {
     'greedy': st.just({}),
     'majority': st.fixed_dictionaries({'n': st.integers(1, 6)}),
     'best_of_n': st.fixed_dictionaries({'n': st.integers(1, 6), 'vote': st.sampled_from(['weighted', 'naive'])}),
+    'budget_forcing': st.fixed_dictionaries(
+        {
+            'n': st.integers(1, 4), 'num_ignore': st.integers(0, 2), 'end': st.sampled_from(['', 's1', '.']),
+            'final': st.just(' So'), 'max_thinking_tokens': st.one_of(st.none(), st.integers(1, 9)),
+            'vote': st.sampled_from([Vote.MAJORITY, Vote.WEIGHTED]),
+        }
+    ),
     'borda': st.fixed_dictionaries({'n': st.integers(1, 6), 'power': st.floats(0, 2)}),
     'deepconf': st.fixed_dictionaries({'n': st.integers(1, 6), 'keep': st.floats(0.01, 1)}),
     'beam_search': st.fixed_dictionaries(
@@ -70,7 +78,8 @@ def test_costs_add_up(strategy, seed):
         own = total([*(c.cost for c in outcome.candidates), *(b.cost for b in outcome.pruned)])
         rest = outcome.cost.flops - own.flops
         assert rest == outcome.cost.prefill + outcome.cost.lookahead
-        assert 0 <= outcome.cost.discarded <= sum(b.cost.flops for b in outcome.pruned)
+        dropped = sum(c.cost.discarded for c in outcome.candidates)
+        assert dropped <= outcome.cost.discarded <= dropped + sum(b.cost.flops for b in outcome.pruned)
 
 
 @settings(deadline=None, max_examples=40)

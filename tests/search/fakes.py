@@ -19,11 +19,17 @@ def script(question, sample, seed):
     return ' '.join([*steps, f'The answer is {word[5] % 4}']).split(' ')
 
 
+def after(question, sample, words):
+    """What a sample says behind words that were put into it; decided by its address and what it says."""
+    return script(question, f'{sample}/{" ".join(words)}', 0)
+
+
 class FakeSession:
     """Rows grow by the words of `script`, one token a word; a step ends with a word that ends in a full stop."""
 
-    def __init__(self, num_rows=4, per_pump=3, max_tokens=64, script=script):
-        self.num_rows, self.per_pump, self.limit, self.script = num_rows, per_pump, max_tokens, script
+    def __init__(self, num_rows=4, per_pump=3, max_tokens=64, script=script, after=after):
+        self.num_rows, self.per_pump, self.limit = num_rows, per_pump, max_tokens
+        self.script, self.after = script, after
         self.queue, self.working, self.words, self.held = [], {}, {}, {}
         self.next_handle, self.pumps = 0, 0
 
@@ -80,6 +86,24 @@ class FakeSession:
                 back.append(row)
         return back
 
+    def append(self, row, text, cut):
+        stays = row.text.partition(cut)[0] if cut else row.text
+        kept, new = stays.split(), text.split()
+        if len(kept) + len(new) >= self.limit:
+            return row
+        cost = Cost(
+            decode=TOKEN_PRICE * len(new), prompt_tokens=len(new), discarded=TOKEN_PRICE * (len(row.tokens) - len(kept))
+        )
+        longer = self._holding(row, [*kept, *new], Finish.OPEN)
+        stats = {name: values[: len(kept)] for name, values in row.stats.items()}
+        return dataclasses.replace(longer, stats=stats, cost=row.cost + cost, at_boundary=longer.text.endswith('.'))
+
+    def feed(self, row):
+        words = row.text.split()
+        self.words[row.handle] = [*words, *self.after(row.question, row.sample, words)]
+        self.held[row.handle] = dataclasses.replace(row, stats=_stats(words))
+        return self.held[row.handle]
+
     def take(self, rows, indices):
         taken, seen, ranks = [], set(), {}
         for index in indices:
@@ -106,10 +130,14 @@ class FakeSession:
 
     def _grow(self, row):
         words = self.words[row.handle][: len(row.tokens) + 1]
+        is_last = len(words) == len(self.words[row.handle])
+        finish = Finish.STOP if is_last else Finish.LENGTH if len(words) >= self.limit else Finish.OPEN
+        grown = self._holding(row, words, finish)
+        return dataclasses.replace(grown, stats=_stats(words), cost=row.cost + Cost(decode=TOKEN_PRICE, new_tokens=1))
+
+    def _holding(self, row, words, finish):
         count = len(words)
         ends = tuple(i + 1 for i, word in enumerate(words) if word.endswith('.'))
-        is_last = count == len(self.words[row.handle])
-        finish = Finish.STOP if is_last else Finish.LENGTH if count >= self.limit else Finish.OPEN
         if finish is not Finish.OPEN and ends[-1:] != (count,):
             ends = (*ends, count)
         return dataclasses.replace(
@@ -118,10 +146,12 @@ class FakeSession:
             text=' '.join(words),
             step_ends=ends,
             steps=tuple(' '.join(words[a:b]) for a, b in zip((0, *ends), ends, strict=False)),
-            stats={name: tuple(-0.1 * (len(word) % 5) for word in words) for name in STATS},
             finish=finish,
-            cost=row.cost + Cost(decode=TOKEN_PRICE, new_tokens=1),
         )
+
+
+def _stats(words):
+    return {name: tuple(-0.1 * (len(word) % 5) for word in words) for name in STATS}
 
 
 class FakeSampler:
