@@ -25,7 +25,7 @@ from jaxreason.core.protocols import Scored
 from jaxreason.core.types import Finish, Question, Row
 from jaxreason.core.verifier_spec import HeadKind, Unscored, VerifierSpec
 from jaxreason.data.verifier_layout import Laid, Typesetter
-from jaxreason.engine.buckets import bucket
+from jaxreason.engine.buckets import BUCKETS, bucket
 from jaxreason.engine.mesh import to_host, use_mesh
 from jaxreason.engine.scoring_memory import ScoringMemory, scoring_memory
 from jaxreason.models.cache import Cache
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 # How many tokens of ours a token of the policy may become: its text is not known when the budget is divided.
 _GROWTH, _SPARE = 1.5, 16
+_FED = (8, 16, 32, *BUCKETS)  # a row that goes on is fed a step, which may be a few tokens
 MOST_ENTRIES = 1 << 16  # rows remembered; nobody tells which of them are gone
 
 
@@ -244,7 +245,7 @@ class RewardModel:
     def _shape(plan: _Plan) -> tuple[int, int]:
         """Tokens to feed (0 for none) and room for keys."""
         new = len(plan.laid.ids) - plan.fed_from
-        return (bucket(new) if new else 0), bucket(len(plan.laid.ids))
+        return (bucket(new, _FED) if new else 0), bucket(len(plan.laid.ids))
 
     def _run(self, batch: Sequence[_Plan]) -> list[tuple[_Plan, dict[int, float], _Kept | None, _Tail | None]]:
         """Scores by token index, and of the rows that keep them keys and values and, of an action value, the tail."""
@@ -268,7 +269,7 @@ class RewardModel:
             )
             odds_bt = to_host(odds_bt, self.mesh).astype(np.float64)
             tails = jax.tree.map(lambda x: to_host(x, self.mesh), tails)
-        size = 0 if cache is None else sum(x.nbytes for x in (*cache.k, *cache.v)) // num_kept
+        size = sum(x.nbytes for x in (*cache.k, *cache.v)) // num_kept if cache is not None and num_kept else 0
         found = []
         for place, plan in enumerate(batch):
             reads = [read for read in plan.laid.reads if read not in plan.held]
@@ -365,6 +366,7 @@ def _score_batch(
     keeps: bool,
 ) -> tuple[jax.Array, Cache | None, tuple[jax.Array, jax.Array] | None]:
     """Log-odds at every token that is fed; the cache that results where somebody keeps it; tails of an action value."""
+    keeps = keeps or cache is not None  # what was donated is given back: else there was nothing to donate it for
     if cache is None:
         cache = Cache.empty(config, tokens_bt.shape[0], 1, 0, room)
     hidden_btd, cache = forward(config, params, tokens_bt, positions_bt, cache)
