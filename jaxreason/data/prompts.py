@@ -244,7 +244,10 @@ def encode_continued(tokenizer: Tokenizer, runs: list[str | int], partial: str) 
     ids = tokenizer.encode_runs([*head, last])
     if not last.endswith('\n'):
         return ids
-    longer = tokenizer.encode_runs([*head, last + 'So'])
+    try:
+        longer = tokenizer.encode_runs([*head, last + 'So'])
+    except TokenizerError:  # a vocabulary of single characters may lack these letters, and joins nothing to them
+        return ids
     size = sum(len(tokenizer.token_bytes(index)) for index in ids)
     ends = list(itertools.accumulate(len(tokenizer.token_bytes(index)) for index in longer))
     return longer[: ends.index(size) + 1] if size in ends else ids

@@ -95,3 +95,8 @@ def test_nothing_may_be_put_behind_anything():
 def test_what_the_vocabulary_cannot_write_is_refused():
     with pytest.raises(TokenizerError, match='cannot write'):
         continuation(Tokenizer.from_characters('ab'), [3], 'Wait')
+
+
+def test_a_vocabulary_without_letters_can_write_a_line_break():
+    digits = Tokenizer.from_characters('0123456789\n')
+    assert continuation(digits, digits.encode('12\n3'), '\n') == (4, tuple(digits.encode('\n')))
