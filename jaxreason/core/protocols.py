@@ -112,5 +112,5 @@ class Verifier(Protocol):
         score that is no finite number.
         """
 
-    def price(self, row: Row, num_tokens: int) -> int:
-        """FLOPs of scoring `row` once it has grown by that many tokens."""
+    def price(self, row: Row, num_tokens: int, carry: Any = None) -> int:
+        """FLOPs of scoring `row` with this carry once it has grown by that many tokens."""

@@ -146,9 +146,9 @@ class BackboneVerifier:
         scores = [() if isinstance(each, Unscored) else each for each in found]
         return Scored(scores, costs, carry, {at: each for at, each in enumerate(found) if isinstance(each, Unscored)})
 
-    def price(self, row: Row, num_tokens: int) -> int:
-        """FLOPs of the head at every token of a row that grows by so many: no less than `score` will charge."""
-        return self._cost(len(row.tokens) + num_tokens).verify
+    def price(self, row: Row, num_tokens: int, carry: Any = None) -> int:
+        """FLOPs of the head at every token of a row that grows by so many, those that its lineage has paid for apart."""
+        return self._cost(len(row.tokens) + num_tokens - _paid(row, carry or {})).verify
 
     def memory(self, questions: Sequence[Question], num_tokens: int, is_cpu: bool) -> ScoringMemory:
         """Bytes on one device: the head's, whatever is scored; arguments as of `RewardModel.memory`."""

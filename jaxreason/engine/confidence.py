@@ -46,7 +46,7 @@ class Confidence:
     def score(self, rows: Sequence[Row], carry: Any) -> Scored:
         return Scored([self._prefix_scores(row) for row in rows], [FREE] * len(rows), carry)
 
-    def price(self, row: Row, num_tokens: int) -> int:
+    def price(self, row: Row, num_tokens: int, carry: Any = None) -> int:
         return 0
 
     def _prefix_scores(self, row: Row) -> tuple[float, ...]:

@@ -154,15 +154,17 @@ class RewardModel:
                     kept[rows[plan.number].handle] = _Entry(np.asarray(plan.laid.ids, np.int32), found, left, tail)
         return Scored(scores, costs, self._remembered(carry, [row.handle for row in rows], kept), unscored)
 
-    def price(self, row: Row, num_tokens: int) -> int:
-        """FLOPs of scoring a row from its first token on: no less than `score` will charge for the row as it is.
+    def price(self, row: Row, num_tokens: int, carry: Any = None) -> int:
+        """FLOPs of scoring what a row's lineage has not paid for: no less than `score` will charge for the row as it is.
 
         For tokens yet to come it is an estimate that is meant to be high: how they will be encoded here is not known.
         """
         laid = self._lay(row if row.steps else dataclasses.replace(row, steps=('',), step_ends=(0,)))
         if isinstance(laid, Unscored) or (not row.steps and not num_tokens):
             return 0
-        return self._flops(0, self._grown(laid, row, num_tokens), len(laid.reads) + num_tokens)
+        reused = self._plan(0, row, laid, carry.entries).reused if carry and row.steps else 0
+        reads = sum(read >= reused for read in laid.reads) + num_tokens
+        return self._flops(reused, self._grown(laid, row, num_tokens) - reused, reads)
 
     def memory(self, questions: Sequence[Question], num_tokens: int, is_cpu: bool) -> ScoringMemory:
         """Bytes on one device for scoring solutions of up to so many tokens of the policy, estimated as `price` does.

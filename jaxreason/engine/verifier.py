@@ -28,7 +28,7 @@ class MeanLogprob:
     def score(self, rows: Sequence[Row], carry: Any) -> Scored:
         return Scored([_prefix_means(row, 'logprob', math.exp) for row in rows], [FREE] * len(rows), carry)
 
-    def price(self, row: Row, num_tokens: int) -> int:
+    def price(self, row: Row, num_tokens: int, carry: Any = None) -> int:
         return 0
 
 
@@ -42,7 +42,7 @@ class SelfCertainty:
         # KL is not negative; float32 may leave it a hair below 0 for an almost uniform policy.
         return Scored([_prefix_means(row, 'self_certainty', lambda x: max(0.0, x)) for row in rows], [FREE] * len(rows), carry)
 
-    def price(self, row: Row, num_tokens: int) -> int:
+    def price(self, row: Row, num_tokens: int, carry: Any = None) -> int:
         return 0
 
 

@@ -51,9 +51,9 @@ def drive(
         The index of a task and its outcome, as each is finished.
     """
     _prepare(tasks, session)
-    waiting = deque(_Live(index, task, session, verifiers) for index, task in enumerate(tasks))
-    live: list[_Live] = []
     carries: dict[str | None, Any] = {}
+    waiting = deque(_Live(index, task, session, verifiers, carries) for index, task in enumerate(tasks))
+    live: list[_Live] = []
     try:
         while waiting or live:
             while waiting and (not live or session.room() > 0):
@@ -132,11 +132,19 @@ def _reply(scored: Sequence[tuple[tuple[float, ...], Cost, Unscored | None]], un
 class _Live:
     """A question under search: its generator, what it waits for, what it has spent."""
 
-    def __init__(self, index: int, task: Task, session: Session, verifiers: Mapping[str | None, Verifier]):
+    def __init__(
+        self,
+        index: int,
+        task: Task,
+        session: Session,
+        verifiers: Mapping[str | None, Verifier],
+        carries: Mapping[str | None, Any],
+    ):
         self.index = index
         self.task = task
         self.session = session
         self.verifiers = verifiers
+        self.carries = carries  # what the verifiers wanted back, as it is now
         self.spent = Cost()
         self.generations = 0
         self.rows: tuple[Row, ...] = ()  # what it holds on the device
@@ -175,7 +183,7 @@ class _Live:
                     reply = append_words(request, left, self._price(request.scored_by), self.session)
                     self._book(*reply)
                 case Score(rows, name):
-                    paid = self._num_affordable(rows, self.verifiers[name])
+                    paid = self._num_affordable(rows, name)
                     self.unpaid = len(rows) - paid
                     if paid:
                         self.scoring = Score(rows[:paid], name)
@@ -211,18 +219,19 @@ class _Live:
 
     def _price(self, scored_by: Sequence[str | None]) -> Callable[[Row, int], int]:
         """FLOPs of growing a row by so many tokens and of scoring it then."""
-        judges = [self.verifiers[name] for name in scored_by]
-        return lambda row, m: self.session.decode_price(row, m) + sum(judge.price(row, m) for judge in judges)
+        judges = [(self.verifiers[name].price, self.carries.get(name)) for name in scored_by]
+        return lambda row, m: self.session.decode_price(row, m) + sum(price(row, m, carry) for price, carry in judges)
 
     def _affords(self, flops: int) -> bool:
         left = (self.task.budget - self.spent).flops
         return left is None or flops <= left
 
-    def _num_affordable(self, rows: Sequence[Row], verifier: Verifier) -> int:
+    def _num_affordable(self, rows: Sequence[Row], name: str | None) -> int:
         """How many rows, from the first on, the budget pays a verifier to score."""
         if self.task.budget.flops is None:
             return len(rows)
-        prices = itertools.accumulate(verifier.price(row, 0) for row in rows)
+        price, carry = self.verifiers[name].price, self.carries.get(name)
+        prices = itertools.accumulate(price(row, 0, carry) for row in rows)
         return sum(map(self._affords, prices))
 
     def _end_unaffordable(self) -> None:

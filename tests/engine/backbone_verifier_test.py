@@ -236,6 +236,7 @@ def test_a_row_pays_for_the_head_at_each_token_once(policy, shared, rows):
         len(row.tokens),
     ]
     assert all(cost == Cost(verify=2 * size * cost.scored_tokens, scored_tokens=cost.scored_tokens) for cost in later.costs)
+    assert [verifier.price(one, 0, first.carry) for one in (row, fork, stranger)] == [cost.verify for cost in later.costs]
     assert verifier.price(begun, len(row.tokens) - end) == (first.costs[0] + later.costs[0]).verify
     assert not later.carry.keys() & {row.handle, fork.handle}  # finished rows are forgotten
 

@@ -172,6 +172,18 @@ def test_the_price_is_what_a_first_scoring_costs_and_grows(published):
     assert verifier.price(row(STEPS[:1], tokens=(1,) * 19), 40) >= verifier.price(row(STEPS), 0)
 
 
+def test_the_price_with_a_carry_is_what_a_later_scoring_costs(published):
+    verifier, golden = published
+    question, steps, _ = golden[0]
+    begun, grown = row(steps[:1], 1, question), row(steps, 1, question)
+    fork, stranger = (dataclasses.replace(grown, handle=handle, lineage=lineage) for handle, lineage in ((2, (1,)), (3, ())))
+    carry = verifier.score([begun], None).carry
+    later = verifier.score([grown, fork, stranger], carry)
+    assert [verifier.price(one, 0, carry) for one in (grown, fork, stranger)] == [cost.flops for cost in later.costs]
+    assert later.costs[0].flops < later.costs[2].flops == verifier.price(grown, 0)
+    assert verifier.price(grown, 0, carry) < verifier.price(grown, 1, carry) < verifier.price(grown, 50, carry)
+
+
 def test_a_mesh_gives_the_same_scores():
     if len(jax.devices()) < 8:
         pytest.skip('needs eight devices')

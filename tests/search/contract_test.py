@@ -113,7 +113,7 @@ def test_what_cannot_be_paid_is_unscored_and_still_answers():
     """The budget pays the solutions, but not the verifier: nothing that was generated is lost."""
 
     class Dear(HashVerifier):
-        def price(self, row, num_tokens):
+        def price(self, row, num_tokens, carry=None):
             return 0 if num_tokens else 10**9  # nothing is kept back for it, and then it is too dear
 
     for kind in ('best_of_n', *TREES):

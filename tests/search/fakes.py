@@ -178,7 +178,7 @@ class HashVerifier:
             [tuple(self._value(''.join(row.steps[: i + 1])) for i in range(len(row.steps))) for row in rows], costs, carry
         )
 
-    def price(self, row, num_tokens):
+    def price(self, row, num_tokens, carry=None):
         return 5 + 3 * (len(row.tokens) + num_tokens)
 
     @staticmethod
@@ -200,5 +200,5 @@ class LengthVerifier:
         costs = [Cost(verify=self.price(row, 0), scored_tokens=len(row.tokens)) for row in rows]
         return Scored([tuple(float(end) for end in row.step_ends) for row in rows], costs, (carry or 0) + 1)
 
-    def price(self, row, num_tokens):
+    def price(self, row, num_tokens, carry=None):
         return 5 + self.price_per_token * (len(row.tokens) + num_tokens)
