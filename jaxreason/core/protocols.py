@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxreason.core.cost import Cost
 from jaxreason.core.types import Question, Row
@@ -114,3 +114,11 @@ class Verifier(Protocol):
 
     def price(self, row: Row, num_tokens: int, carry: Any = None) -> int:
         """FLOPs of scoring `row` with this carry once it has grown by that many tokens."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A verifier whose carry holds something of every row."""
+
+    def forget(self, carry: Any, handles: Sequence[int]) -> Any:
+        """The carry without rows that are gone: neither they nor forks of theirs will be scored by it again."""

@@ -146,6 +146,11 @@ class BackboneVerifier:
         scores = [() if isinstance(each, Unscored) else each for each in found]
         return Scored(scores, costs, carry, {at: each for at, each in enumerate(found) if isinstance(each, Unscored)})
 
+    def forget(self, carry: Any, handles: Sequence[int]) -> Any:
+        """The carry without rows that are gone; see `core.protocols.Remembering`."""
+        gone = set(handles)
+        return {handle: tokens for handle, tokens in carry.items() if handle not in gone}
+
     def price(self, row: Row, num_tokens: int, carry: Any = None) -> int:
         """FLOPs of the head at every token of a row that grows by so many, those that its lineage has paid for apart."""
         return self._cost(len(row.tokens) + num_tokens - _paid(row, carry or {})).verify

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # How many tokens of ours a token of the policy may become: its text is not known when the budget is divided.
 _GROWTH, _SPARE = 1.5, 16
 _FED = (8, 16, 32, *BUCKETS)  # a row that goes on is fed a step, which may be a few tokens
-MOST_ENTRIES = 1 << 16  # rows remembered; nobody tells which of them are gone
+MOST_ENTRIES = 1 << 16  # rows remembered, for callers that do not say which of them are gone
 
 
 class _Kept(NamedTuple):
@@ -320,6 +320,12 @@ class RewardModel:
         if self.mesh is None:
             return arrays
         return jax.device_put(arrays, NamedSharding(self.mesh, PartitionSpec('data')))
+
+    def forget(self, carry: Any, handles: Sequence[int]) -> Any:
+        """The carry without rows that are gone; see `core.protocols.Remembering`."""
+        gone = set(handles)
+        entries = {handle: entry for handle, entry in carry.entries.items() if handle not in gone}
+        return _Carry(entries, sum(entry.size for entry in entries.values()))
 
     def _remembered(self, carry: _Carry, scored: Sequence[int], kept: Mapping[int, _Entry]) -> _Carry:
         """The entries with those of this round, without keys and values of the longest unused that are too many."""

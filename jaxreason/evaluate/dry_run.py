@@ -107,7 +107,7 @@ def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit], verifiers: Map
         return [('work', columns([row[:4] for row in table]))]
     median = int(statistics.median(lengths.values()))
     trees = any(_is_tree(config, unit) for unit in units)
-    note = '~ counts a search over steps as whole solutions; where it leaves long steps for short ones it spends more'
+    note = '~ counts searches over steps, and chains that are told to go on, as whole solutions; they may spend more'
     return [
         ('work', columns(table)),
         ('FLOPs', f'{flops_text(prompt_flops(model, median))} for the median prompt, paid once a unit'),

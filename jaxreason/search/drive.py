@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import Cost, total
-from jaxreason.core.protocols import Scored, Session, Verifier
+from jaxreason.core.protocols import Remembering, Scored, Session, Verifier
 from jaxreason.core.requests import Append, Extend, Score, Search, Start, Take
 from jaxreason.core.types import Outcome, Question, Row
 from jaxreason.core.verifier_spec import Unscored
@@ -63,8 +63,10 @@ def drive(
                 _score(scoring, verifiers, carries)
             finished = [(one, one.outcome) for one in live if one.outcome is not None]
             for one, _ in finished:  # rows are freed before the caller sees the outcome, so that others enter at once
-                live.remove(one)
+                one.leave(one.rows)
                 session.release(one.rows)
+            _forget([handle for one in live for handle in one.left()], verifiers, carries)
+            live = [one for one in live if one.outcome is None]
             yield from ((one.index, outcome) for one, outcome in finished)
             if on_tick:
                 on_tick()
@@ -74,6 +76,14 @@ def drive(
         for one in (*live, *waiting):
             one.task.search.close()
             session.release(one.rows)
+
+
+def _forget(gone: Sequence[int], verifiers: Mapping[str | None, Verifier], carries: dict[str | None, Any]) -> None:
+    """Lets verifiers forget rows: what they hold of a search would else pile up."""
+    for name, carry in carries.items():
+        verifier = verifiers[name]
+        if gone and isinstance(verifier, Remembering):
+            carries[name] = verifier.forget(carry, gone)
 
 
 def _prepare(tasks: Sequence[Task], session: Session) -> None:
@@ -149,6 +159,7 @@ class _Live:
         self.generations = 0
         self.rows: tuple[Row, ...] = ()  # what it holds on the device
         self.scoring: Score | None = None  # waits for a verifier
+        self._left: list[int] = []  # handles of rows that are gone since somebody asked
         self.unpaid = 0  # rows behind those that wait, which the budget does not pay for
         self.extension: Extension | None = None  # waits for the device
         self.outcome: Outcome | None = None
@@ -173,6 +184,8 @@ class _Live:
                     kept = tuple(row for row in self.rows if row.handle not in gone)
                     taken = self.session.take(rows, indices)
                     self.rows = kept + taken
+                    on = {row.handle for row in taken}
+                    self.leave([row for row in rows if row.handle not in on])
                     reply = (taken, Cost())
                 case Extend():
                     left = request.budget.tightest(self.task.budget - self.spent)
@@ -189,6 +202,15 @@ class _Live:
                         self.scoring = Score(rows[:paid], name)
                         return
                     reply = _reply((), self.unpaid)
+
+    def leave(self, rows: Sequence[Row]) -> None:
+        """Notes rows that are gone."""
+        self._left += [row.handle for row in rows]
+
+    def left(self) -> list[int]:
+        """Handles of the rows that are gone since the last time."""
+        gone, self._left = self._left, []
+        return gone
 
     def extend(self, extension: Extension) -> None:
         """Sends out a round of an extension; when there is nothing left to send, replies to its request."""

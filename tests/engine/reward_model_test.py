@@ -184,6 +184,18 @@ def test_the_price_with_a_carry_is_what_a_later_scoring_costs(published):
     assert verifier.price(grown, 0, carry) < verifier.price(grown, 1, carry) < verifier.price(grown, 50, carry)
 
 
+def test_rows_that_are_gone_are_forgotten(published):
+    verifier, golden = published
+    question, steps, _ = golden[0]
+    carry = verifier.score([row(steps[:1], 1, question), row(steps[:1], 2, question)], None).carry
+    grown = [row(steps, handle, question) for handle in (1, 2)]
+    kept = verifier.forget(carry, [1, 7])
+    assert set(kept.entries) == {2} and 0 < kept.size < carry.size
+    costs = verifier.score(grown, kept).costs
+    assert costs[0].flops == verifier.price(grown[0], 0) > costs[1].flops
+    assert verifier.forget(kept, [2]).size == 0
+
+
 def test_a_mesh_gives_the_same_scores():
     if len(jax.devices()) < 8:
         pytest.skip('needs eight devices')

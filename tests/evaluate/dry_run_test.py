@@ -112,7 +112,7 @@ def test_a_tree_is_counted_as_its_generations_and_marked_as_an_estimate(world, m
     text = describe(config)
     rows = {line.split()[0]: line for line in text.splitlines() if len(line.split()) > 2}
     assert '~' not in rows['samples'] and all(rows[pool].count('~') == 3 for pool in list(units)[1:])
-    assert 'for the whole run, about\n' in text and '~ counts a search over steps' in text
+    assert 'for the whole run, about\n' in text and '~ counts searches over steps' in text
     assert 'left out' in text and 'beam: not at n = 1: beam_width 4 is more than 1, its prefixes at a time\n' in text
     alone = describe(read_config(world))
     assert '~' not in alone and 'left out' not in alone and 'whole run, at most' in alone

@@ -138,3 +138,26 @@ def test_questions_share_calls_of_the_verifier(kind):
         STRATEGIES[kind](n=4).solve([question], FakeSampler(num_rows=64), alone, seed=0)
     STRATEGIES[kind](n=4).solve(QUESTIONS, FakeSampler(num_rows=64), together, seed=0)
     assert together.calls <= alone.calls / 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(strategies(), st.integers(0, 20))
+def test_a_verifier_is_told_what_is_gone_and_nothing_too_early(strategy, seed):
+    """It forgets every row in the end, and knows the ancestor of every fork when it first scores the fork."""
+
+    class Remembers(HashVerifier):
+        kept = frozenset()
+
+        def score(self, rows, carry):
+            for row in rows:
+                assert not row.lineage or {row.handle, *row.lineage} & self.kept
+            self.kept |= {row.handle for row in rows if row.finish is Finish.OPEN}
+            return super().score(rows, carry)
+
+        def forget(self, carry, handles):
+            self.kept -= set(handles)
+            return carry
+
+    verifier = Remembers()
+    strategy.solve(QUESTIONS[:3], FakeSampler(), verifier, seed=seed)
+    assert not verifier.kept
