@@ -11,7 +11,7 @@ unless one is named; the seconds inside its `score` are shown apart and not coun
 times rows: what is missing there is padding, rows that have ended or wait for the slowest row of their step.
 
 Measured on 2 quiet CPU cores, beam over best-of-n, seconds for each token: random policy 1.45x (1.44..1.47, 2 pairs; 424
-against 289 microseconds, 50 against 75 % of rows in use), SmolLM2-135M in bfloat16, 64 tokens, 1.25x (1 pair; 81 against 98 % of rows),
+against 289 microseconds, 50 against 75 % of rows in use), SmolLM2-135M in bfloat16, 64 tokens, 1.25x (1 pair; 81 against 98 %),
 nano 2.44x (2.18..3.55, 5 pairs): there 33 against 14 microseconds are mostly the host's work for a pause every third token.
 
 The random policy has the shape of a small Llama. It has learned no steps, so its vocabulary is made such that steps happen: its
