@@ -23,6 +23,7 @@ _HOME = {
     'Lookahead': 'jaxreason.search.lookahead',
     'Majority': 'jaxreason.search.majority',
     'Rebase': 'jaxreason.search.rebase',
+    'Revision': 'jaxreason.search.revision',
     'Budget': 'jaxreason.core.budget',
     'Cost': 'jaxreason.core.cost',
     'Outcome': 'jaxreason.core.types',

@@ -39,6 +39,14 @@ class Budget:
 
     __sub__ = left
 
+    def share(self, parts: int) -> 'Budget':
+        """One of so many even parts of what is left, rounded up."""
+        return dataclasses.replace(
+            self,
+            tokens=None if self.tokens is None else -(-self.tokens // parts),
+            flops=None if self.flops is None else -(-self.flops // parts),
+        )
+
     def tightest(self, other: 'Budget') -> 'Budget':
         """The smaller of two budgets, limit by limit."""
         return Budget(

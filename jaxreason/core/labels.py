@@ -27,6 +27,8 @@ class LabelledSolution:
         flops: of each step, FLOPs of its rollouts.
         new_tokens: of each step, tokens that its rollouts drew.
         own_flops: FLOPs of the solution itself, without the prompt.
+        attempts: texts of the earlier attempts that stand before it, the oldest first; empty for a first attempt.
+        attempts_correct: of each of them, whether its answer is.
     """
 
     question_id: str
@@ -45,6 +47,8 @@ class LabelledSolution:
     flops: tuple[int, ...]
     new_tokens: tuple[int, ...]
     own_flops: int
+    attempts: tuple[str, ...] = ()
+    attempts_correct: tuple[bool, ...] = ()
 
     @property
     def soft(self) -> tuple[float, ...]:

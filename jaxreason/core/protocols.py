@@ -28,11 +28,15 @@ class Job(NamedTuple):
 class Session(Protocol):
     """Rows on a device, and the queue in front of it."""
 
-    def prepare(self, questions: Sequence[Question], copies: Sequence[int] | None = None) -> None:
+    def prepare(self, questions: Sequence[Question], copies: Sequence[int] | None = None, num_attempts: int = 0) -> None:
         """Chooses shapes for these questions; refuses a prompt that does not fit, naming it.
 
-        `copies` are the rows that each question may have at once, None where nobody knows.
+        `copies` are the rows that each question may have at once, None where nobody knows; `num_attempts` the earlier attempts
+        that its prompts show at most.
         """
+
+    def fitting(self, question: Question) -> Question:
+        """The question with as many of its last attempts as its prompt has room for."""
 
     def room(self) -> int:
         """Rows that could be started now without waiting for others."""

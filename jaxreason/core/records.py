@@ -30,6 +30,7 @@ class PoolCandidate:
         verified: what scoring it cost, by verifier: a strategy pays for the verifiers that it asks.
         parent: sample that it was forked from; None for one that began with the prompt.
         forked_at: leading steps that it shares with its parent.
+        revises: sample of the attempt before it in its chain; None for a first attempt.
     """
 
     sample: int
@@ -45,6 +46,7 @@ class PoolCandidate:
     unscored: Mapping[str, str] = dataclasses.field(default_factory=dict)  # not in pools of older versions, nor what follows
     parent: int | None = None
     forked_at: int = 0
+    revises: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

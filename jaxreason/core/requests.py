@@ -4,7 +4,7 @@ A strategy is a generator: it yields requests and is sent replies, and knows no 
 
 | request | reply |
 | --- | --- |
-| `Start` | rows that hold the prompt and nothing else, cost of the prompt (paid once, whatever the copies) |
+| `Start` | rows that hold the prompt and nothing else, or none; cost of the prompt (once, whatever the copies) |
 | `Extend` | the same rows in the same order, grown, and what that cost |
 | `Append` | the same rows in the same order, with words put into them, and what that cost |
 | `Take` | rows in a new order, no cost; the rows that went in are gone |
@@ -27,7 +27,11 @@ class Until(enum.StrEnum):
 
 
 class Start(NamedTuple):
-    """New rows on a question; copy `i` draws as sample `first + i` of that question."""
+    """New rows on a question; copy `i` draws as sample `first + i` of that question.
+
+    Of the question's attempts the rows show the last ones, as many as there is room for (`Row.question` says which). There are
+    no rows at all where there is room for none of them, or where the budget pays no prompt after the search's first.
+    """
 
     question: Question
     copies: int = 1

@@ -34,10 +34,17 @@ class Finish(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What a strategy is asked: an id that addresses its randomness, and the text."""
+    """What a strategy is asked.
+
+    Attributes:
+        id: addresses its randomness.
+        text: of the question.
+        attempts: texts of earlier answers to it that are shown with it, the oldest first: what is asked for is a better one.
+    """
 
     id: str
     text: str
+    attempts: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,6 +121,7 @@ class Candidate:
         cost: what this candidate alone cost; the prompt is paid by the question, a common beginning by the `parent`.
         parent: `sample` of what it was forked from; None for one that began with the prompt.
         forked_at: leading steps that it shares with its parent.
+        revises: `sample` of the attempt before it in its chain, the last of those that it was shown; None for a first attempt.
     """
 
     sample: int
@@ -128,6 +136,7 @@ class Candidate:
     cost: Cost = Cost()
     parent: int | None = None
     forked_at: int = 0
+    revises: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

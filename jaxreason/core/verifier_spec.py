@@ -17,6 +17,7 @@ LineBreaks = Literal['replaced', 'kept', 'markers']
 Boundary = Literal['marker', 'before_marker']
 
 QUESTION = '{question}'
+ATTEMPT = '{attempt}'
 SPEC_FILE = 'verifier.yaml'  # in a folder of weights: what its verifier is
 
 
@@ -48,6 +49,9 @@ class Layout:
         line_breaks: a step's own line breaks at its end are `replaced` by the marker, `kept` after it, or are `markers`: then
             every line break, also within a step, is the marker token, and the step's score is that of its last one.
         begin: put the beginning-of-sequence token first; None does what the tokenizer does.
+        attempts: earlier attempts that are written before the question, where it comes with any: the last ones.
+        attempt: how each of them is written, `{attempt}` replaced, and `{question}` if it is there.
+        attempt_columns: an attempt is filled up with spaces to so many characters.
     """
 
     form: Form = 'chat'
@@ -57,6 +61,9 @@ class Layout:
     marker: str = '\n'
     line_breaks: LineBreaks = 'replaced'
     begin: bool | None = None
+    attempts: int = 0
+    attempt: str = 'An earlier attempt:\n{attempt}\n\n'
+    attempt_columns: int = 0
 
     def __post_init__(self):
         for name, kinds in (('form', Form), ('line_breaks', LineBreaks)):
@@ -64,6 +71,11 @@ class Layout:
                 raise ConfigError(f'{name} must be one of {", ".join(get_args(kinds))}, got {getattr(self, name)!r}.')
         if QUESTION not in self.question:
             raise ConfigError(f'question must hold {QUESTION}, where the question goes, got {self.question!r}.')
+        if ATTEMPT not in self.attempt:
+            raise ConfigError(f'attempt must hold {ATTEMPT}, where the attempt goes, got {self.attempt!r}.')
+        for name in ('attempts', 'attempt_columns'):
+            if not 0 <= getattr(self, name) <= 2**20:
+                raise ConfigError(f'{name} must be in [0, 2^20], got {getattr(self, name)}.')
         if not self.marker:
             raise ConfigError('marker must be the text that closes a step, got an empty one.')
         if self.line_breaks == 'markers' and (self.marker != '\n' or self.gap or self.form == 'turns'):

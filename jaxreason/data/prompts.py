@@ -1,10 +1,12 @@
 """Turns a question into the text and the token ids that a policy continues.
 
-One `PromptSpec` decides every number of a run, so it is a frozen value with a digest. Three things are guarded:
+One `PromptSpec` decides every number of a run, so it is a frozen value with a digest. Four things are guarded:
 
 - *One beginning.* The beginning-of-sequence token is there once if the model wants it, whether its template writes it or not.
 - *No injection.* Special pieces count only where the template writes them. What a user or a model wrote is encoded as text,
   also when it spells a special piece, and next to template text it merges as the reference tokenizer would merge it.
+- *Attempts are turns.* Where a question comes with earlier attempts, each is the answer that a turn gave, and the last turn
+  asks for a better one; under `raw` each stands in the same frame as the answer that is asked for.
 - *Continuing is not restarting.* A partial answer is appended as it stands, never stripped or re-templated: up to a step
   boundary its ids are those of the uninterrupted text.
 """
@@ -33,6 +35,7 @@ ANSWER_FORMATS = {
     'plain': ('The answer is {answer}.', 'Think step by step. End with "The answer is" and the answer.'),
     'last_line': ('{answer}', 'Think step by step. End with a line that holds the answer and nothing else.'),
 }
+REVISE = 'The solution above may be wrong. Check it step by step, and write a new solution that is right.'
 _BARE = re.compile(r'[-+]?\d[\d.,/]*')  # a value alone on its line
 _FEW_SHOT = Path(__file__).parent / 'questions' / 'few_shot.jsonl'
 # Unicode noncharacters: never part of text that is interchanged. One marks special pieces that the user wrote, so that they are
@@ -55,6 +58,10 @@ class PromptSpec:
         answer_format: `boxed`, `hash` (####), `plain` (The answer is N.) or `last_line` (the bare last line of a solution that
             the policy has ended itself); how examples end, what the instruction asks for, and where the answer is found.
         instruction: follows every question; None means the sentence of the answer format, empty means none.
+        revise: asks for a better answer after an earlier attempt; None means the shipped sentence, followed by the instruction.
+            Under `raw` the question stands there once more.
+        attempt_columns: earlier attempts are filled up with spaces to so many characters, so that in a world of fixed columns
+            every attempt stands where the answer will.
         date: ISO date that a chat template may print.
     """
 
@@ -65,6 +72,8 @@ class PromptSpec:
     step_delimiter: str = '\n\n'
     answer_format: AnswerFormat = 'boxed'
     instruction: str | None = None
+    revise: str | None = None
+    attempt_columns: int = 0
     date: str = DATE
 
     def __post_init__(self):
@@ -80,8 +89,12 @@ class PromptSpec:
             raise ConfigError(f'few_shot must be at most {len(self._pool())}, the number of examples, got {self.few_shot}.')
         if any(not example.steps for example in self.examples):
             raise ConfigError('examples must have worked steps, got one without.')
-        if self.template == 'raw' and (self.system or self.few_shot or self.instruction):
-            raise ConfigError('template raw is the question alone: drop system, few_shot and instruction, or choose plain.')
+        if self.template == 'raw' and (self.system or self.few_shot or self.instruction or self.revise):
+            raise ConfigError(
+                'template raw is the question alone: drop system, few_shot, instruction and revise, or choose plain.'
+            )
+        if not 0 <= self.attempt_columns <= 2**20:
+            raise ConfigError(f'attempt_columns must be in [0, 2^20], got {self.attempt_columns}.')
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -102,18 +115,23 @@ class PromptSpec:
             | {'examples': [dataclasses.astuple(e) for e in self._pool()] if self.few_shot else []}
         )
         words['instruction'] = self._instruction()
+        if self.revise is None and not self.attempt_columns:  # it says what it said before there were attempts
+            del words['revise'], words['attempt_columns']
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
-    def messages(self, question: str) -> list[dict[str, str]]:
-        """The conversation that asks `question`: system message, examples as turns, question.
+    def messages(self, question: str, attempts: Sequence[str] = ()) -> list[dict[str, str]]:
+        """The conversation that asks `question`: system message, examples as turns, question, attempts as turns.
 
         Args:
             question: text of the question.
+            attempts: earlier answers to it, the oldest first; after each of them a better one is asked for.
         """
         turns = [('system', self.system)] if self.system is not None else []
         for example in self._examples(question):
             turns += [('user', self._ask(example.text)), ('assistant', self._solution(example))]
         turns.append(('user', self._ask(question)))
+        for attempt in attempts:
+            turns += [('assistant', attempt.ljust(self.attempt_columns)), ('user', self._ask_again(question))]
         return [{'role': role, 'content': content} for role, content in turns]
 
     def ending(self, problem: Problem) -> tuple[str, ...]:
@@ -126,13 +144,14 @@ class PromptSpec:
             return ()
         return (ANSWER_FORMATS[self.answer_format][0].format(answer=problem.answer),)
 
-    def render(self, question: str, partial: str = '', tokenizer: Tokenizer | None = None) -> str:
+    def render(self, question: str, partial: str = '', tokenizer: Tokenizer | None = None, attempts: Sequence[str] = ()) -> str:
         """Writes the prompt as one text, for people and for servers that tokenize themselves.
 
         Args:
             question: text of the question.
             partial: beginning of the answer, appended as it stands.
             tokenizer: brings the chat template; needed only for `template='chat'`.
+            attempts: earlier answers, the oldest first.
 
         Returns:
             Prompt and partial answer, special pieces written out.
@@ -143,15 +162,16 @@ class PromptSpec:
         """
         if self.template == 'chat' and tokenizer is None:
             raise ConfigError('prompt: template chat needs the tokenizer that brings the chat template; pass tokenizer=.')
-        return self._text(tokenizer, self.messages(question)) + partial
+        return self._text(tokenizer, self.messages(question, attempts), len(attempts)) + partial
 
-    def encode(self, tokenizer: Tokenizer, question: str, partial: str = '') -> list[int]:
+    def encode(self, tokenizer: Tokenizer, question: str, partial: str = '', attempts: Sequence[str] = ()) -> list[int]:
         """Encodes the prompt.
 
         Args:
             tokenizer: of the policy.
             question: text of the question.
             partial: beginning of the answer, appended as it stands.
+            attempts: earlier answers, the oldest first.
 
         Returns:
             Token ids, with the beginning-of-sequence token exactly once where the model wants it.
@@ -159,17 +179,31 @@ class PromptSpec:
         Raises:
             TokenizerError: the tokenizer has no chat template, it cannot be rendered, or the text cannot be encoded.
         """
-        messages = self.messages(question)
+        messages = self.messages(question, attempts)
         guard = _Guard(tokenizer.special_pieces, [tokenizer.chat_template or '', *(turn['content'] for turn in messages)])
-        text = self._text(tokenizer, [turn | {'content': guard.hide(turn['content'])} for turn in messages])
+        hidden = [turn | {'content': guard.hide(turn['content'])} for turn in messages]
+        text = self._text(tokenizer, hidden, len(attempts))
         runs = [guard.show(run) if isinstance(run, str) else run for run in tokenizer.split_special(text)]
         return _begin_once(tokenizer, encode_continued(tokenizer, runs, partial))
 
-    def _text(self, tokenizer: Tokenizer | None, messages: Sequence[dict[str, str]]) -> str:
+    def most_tokens(self, tokenizer: Tokenizer, question: str, num_attempts: int, max_tokens: int) -> int:
+        """Tokens of the longest prompt that a question is expected to have; errors as of `encode`.
+
+        Args:
+            tokenizer: of the policy.
+            question: text of the question.
+            num_attempts: earlier answers that are shown with it at most.
+            max_tokens: of an answer. Its text may be encoded to more tokens than it was drawn in, which is rare.
+        """
+        bare = dataclasses.replace(self, attempt_columns=0) if num_attempts else self
+        frame = len(bare.encode(tokenizer, question, attempts=('',) * num_attempts))
+        return frame + num_attempts * max(max_tokens, self.attempt_columns)
+
+    def _text(self, tokenizer: Tokenizer | None, messages: Sequence[dict[str, str]], num_attempts: int) -> str:
         if self.template == 'raw':
-            return messages[-1]['content']
+            return ''.join(turn['content'] + '\n' * (turn['role'] == 'assistant') for turn in messages)
         if self.template == 'plain':
-            return _plain(messages)
+            return _plain(messages, num_attempts)
         assert tokenizer is not None
         if tokenizer.chat_template is None:
             raise TokenizerError('prompt: this tokenizer has no chat template; use template: plain.')
@@ -190,6 +224,13 @@ class PromptSpec:
         instruction = self._instruction()
         return f'{question}\n\n{instruction}' if instruction else question
 
+    def _ask_again(self, question: str) -> str:
+        if self.template == 'raw':
+            return question
+        if self.revise is not None:
+            return self.revise
+        return f'{REVISE}\n\n{instruction}' if (instruction := self._instruction()) else REVISE
+
     def _solution(self, example: Problem) -> str:
         return self.step_delimiter.join([*example.steps, *self.ending(example)])
 
@@ -207,9 +248,12 @@ def shipped_examples() -> tuple[Problem, ...]:
     return tuple(load_problems(str(_FEW_SHOT)))
 
 
-def _plain(messages: Sequence[dict[str, str]]) -> str:
+def _plain(messages: Sequence[dict[str, str]], num_attempts: int) -> str:
     labels = {'system': '{}\n\n', 'user': 'Question: {}\nSolution:\n', 'assistant': '{}\n\n'}
-    return ''.join(labels[turn['role']].replace('{}', turn['content']) for turn in messages)
+    asked = len(messages) - 2 * num_attempts  # what a user says after that is no question of its own
+    turns = [labels[turn['role']].replace('{}', turn['content']) for turn in messages[:asked]]
+    again = labels | {'user': '{}\nSolution:\n'}
+    return ''.join([*turns, *(again[turn['role']].replace('{}', turn['content']) for turn in messages[asked:])])
 
 
 class _Guard:

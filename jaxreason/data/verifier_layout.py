@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxreason.core.errors import TokenizerError
-from jaxreason.core.verifier_spec import QUESTION, Boundary, Layout, Unscored
+from jaxreason.core.verifier_spec import ATTEMPT, QUESTION, Boundary, Layout, Unscored
 from jaxreason.data.chat_template import render_chat
 from jaxreason.data.tokenizer import Tokenizer
 
 # A noncharacter and a white space that templates do not write: the first marks a content, the second is gone if it is trimmed.
 _MARK, _SPACE = '\ufdd0', '\x0b'
+_PLACES = re.compile('|'.join(map(re.escape, (QUESTION, ATTEMPT))))
 _PLACE = re.compile(f'({_SPACE}?){_MARK}(\\d+){_MARK}({_SPACE}?)')
 
 
@@ -62,12 +63,13 @@ class Typesetter:
         """The tokenizer that it writes with."""
         return self._tokenizer
 
-    def lay(self, question: str, steps: Sequence[str]) -> Laid | Unscored:
+    def lay(self, question: str, steps: Sequence[str], attempts: Sequence[str] = ()) -> Laid | Unscored:
         """Writes a solution.
 
         Args:
             question: text of the question.
             steps: text of each step, its own line breaks included.
+            attempts: earlier answers to the question, the oldest first; the layout takes what it wants of them.
 
         Returns:
             The ids, or why there are none.
@@ -76,7 +78,9 @@ class Typesetter:
             return Unscored.NO_STEPS
         try:
             writer = _Writer(self._tokenizer)
-            {'chat': self._chat, 'turns': self._turns, 'plain': self._plain}[self._layout.form](writer, question, steps)
+            {'chat': self._chat, 'turns': self._turns, 'plain': self._plain}[self._layout.form](
+                writer, self._asked(question, attempts), steps
+            )
             laid = writer.finish(self._begins(writer))
         except TokenizerError:
             return Unscored.TEXT
@@ -89,8 +93,15 @@ class Typesetter:
     def _roles(self, turns: int) -> tuple[str, ...]:
         return ('system',) * (self._layout.system is not None) + ('user', 'assistant') * turns
 
-    def _chat(self, writer: '_Writer', question: str, steps: Sequence[str]) -> None:
-        contents = {'system': self._layout.system or '', 'user': self._layout.question.replace(QUESTION, question)}
+    def _asked(self, question: str, attempts: Sequence[str]) -> str:
+        """The question as the layout writes it, earlier attempts before it."""
+        layout = self._layout
+        shown = attempts[-layout.attempts :] if layout.attempts else ()
+        before = [_filled(layout.attempt, question, attempt.ljust(layout.attempt_columns)) for attempt in shown]
+        return ''.join(before) + layout.question.replace(QUESTION, question)
+
+    def _chat(self, writer: '_Writer', asked: str, steps: Sequence[str]) -> None:
+        contents = {'system': self._layout.system or '', 'user': asked}
         for role, is_trimmed, before in self._frame(self._roles(1)):
             writer.runs(before)
             if role == 'assistant':
@@ -99,24 +110,24 @@ class Typesetter:
                 return  # what the template writes behind is not fed
             writer.text(contents[role].strip() if is_trimmed else contents[role])
 
-    def _turns(self, writer: '_Writer', question: str, steps: Sequence[str]) -> None:
+    def _turns(self, writer: '_Writer', asked: str, steps: Sequence[str]) -> None:
         users = [step.rstrip('\n') for step in steps]
-        users[0] = self._layout.question.replace(QUESTION, question) + users[0]
-        asked = iter(users)
+        users[0] = asked + users[0]
+        contents = iter(users)
         for role, is_trimmed, before in self._frame(self._roles(len(steps))):
             writer.runs(before)
             if role == 'assistant':
                 self._mark(writer)
                 continue
-            content = next(asked) if role == 'user' else self._layout.system or ''
+            content = next(contents) if role == 'user' else self._layout.system or ''
             writer.text(content.strip() if is_trimmed else content)
             if role == 'user':
                 writer.begin_solution()
 
-    def _plain(self, writer: '_Writer', question: str, steps: Sequence[str]) -> None:
+    def _plain(self, writer: '_Writer', asked: str, steps: Sequence[str]) -> None:
         if self._layout.system:
             writer.text(self._layout.system + '\n')
-        writer.text(self._layout.question.replace(QUESTION, question))
+        writer.text(asked)
         writer.begin_solution()
         self._steps(writer, steps)
 
@@ -178,6 +189,12 @@ class Typesetter:
             (role, not parts[4 * index + 1], tuple(tokenizer.split_special(parts[4 * index])))
             for index, role in enumerate(roles)
         )
+
+
+def _filled(words: str, question: str, attempt: str) -> str:
+    """Puts both into their places in one pass: what a model wrote may hold the very words that are replaced."""
+    values = {QUESTION: question, ATTEMPT: attempt}
+    return _PLACES.sub(lambda match: values[match[0]], words)
 
 
 def token_id(tokenizer: Tokenizer, text: str, name: str) -> int:

@@ -107,22 +107,24 @@ class BackboneVerifier:
         if self.typesetter.tokenizer.digest != tokenizer.digest:
             raise TokenizerError(f'{self.name}: its tokenizer is not that of the policy: {_INSTEAD}.')
 
-    def check_prompt(self, prompt: PromptSpec, question: Question) -> None:
+    def check_prompt(self, prompt: PromptSpec, question: Question, num_attempts: int = 0) -> None:
         """Refuses a prompt after which the policy writes other tokens than the verifier was trained to read.
 
         Args:
             prompt: how the policy is asked.
             question: any; a solution of two steps, both of them words of the question, is written both ways.
+            num_attempts: earlier attempts that prompts may show.
 
         Raises:
             ConfigError: the two differ; the message says where.
         """
         tokenizer, words = self.typesetter.tokenizer, max(question.text.split('\n'), key=len)
         step = words + prompt.step_delimiter
-        laid = self.typesetter.lay(question.text, (step, words))
+        attempts = (words,) * num_attempts
+        laid = self.typesetter.lay(question.text, (step, words), attempts)
         if isinstance(laid, Unscored):
             raise ConfigError(f'{self.name}: cannot write question {question.id!r} ({laid.value}): {_INSTEAD}.')
-        policys = prompt.encode(tokenizer, question.text, step + words)
+        policys = prompt.encode(tokenizer, question.text, step + words, attempts)
         for at, (own, other) in enumerate(itertools.zip_longest(laid.ids, policys)):
             if own != other:
                 pieces = [_shown(tokenizer, ids[max(0, at - 2) : at + 6]) for ids in (laid.ids, policys)]

@@ -178,7 +178,9 @@ class RewardModel:
         rows = [Row(handle=0, question=question, sample=0, steps=('',), step_ends=(0,)) for question in questions]
         laid = [(self._lay(row), row) for row in rows]
         lengths = [self._grown(each, row, num_tokens) for each, row in laid if not isinstance(each, Unscored)]
-        longest = max(lengths, default=self.config.max_context)
+        layout = self.spec.layout
+        shown = layout.attempts * (max(num_tokens, layout.attempt_columns) + _SPARE)  # attempts before a question
+        longest = min(max(lengths, default=self.config.max_context) + shown, self.config.max_context)
         numbers = sum(leaf.size for leaf in jax.tree.leaves(dict(self.head)))
         return scoring_memory(self.config, numbers, self.spec.num_rows, longest, mesh, is_cpu)
 
@@ -202,12 +204,12 @@ class RewardModel:
     def _lay(self, row: Row) -> Laid | Unscored:
         if len(row.steps) != len(row.step_ends):
             return Unscored.STEPS
-        laid = self._laid(row.question.text, row.steps)
+        laid = self._laid(row.question.text, row.steps, row.question.attempts)
         return Unscored.TOO_LONG if isinstance(laid, Laid) and len(laid.ids) > self.config.max_context else laid
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 - prices are asked for many times a row
-    def _laid(self, question: str, steps: tuple[str, ...]) -> Laid | Unscored:
-        return self.typesetter.lay(question, steps)
+    def _laid(self, question: str, steps: tuple[str, ...], attempts: tuple[str, ...]) -> Laid | Unscored:
+        return self.typesetter.lay(question, steps, attempts)
 
     def _plan(self, index: int, row: Row, laid: Laid, entries: Mapping[int, _Entry]) -> _Plan:
         ids = np.asarray(laid.ids, np.int32)

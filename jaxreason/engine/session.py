@@ -24,11 +24,12 @@ from jaxreason.core.keys import fold, question_key, wrap_key
 from jaxreason.core.protocols import Job
 from jaxreason.core.types import Finish, Question, Row
 from jaxreason.data.boundaries import Walked
-from jaxreason.engine.buckets import bucket, check_context
+from jaxreason.engine.buckets import bucket
 from jaxreason.engine.decode import Halt, RowState, Tables, Wake, decode_chunk
 from jaxreason.engine.forced import feed_words, with_words
 from jaxreason.engine.memory import place_of
 from jaxreason.engine.mesh import spans_processes, to_host, use_mesh
+from jaxreason.engine.prompt_room import longest_prompt
 from jaxreason.engine.read_heads import ReadHead
 from jaxreason.engine.rows import memory_of
 from jaxreason.engine.seating import Seating
@@ -99,6 +100,8 @@ class DeviceSession:
         self._queued: set[int] = set()  # handles of its rows
         self._working: dict[int, Job] = {}  # by handle
         self._prompts: dict[Question, tuple[int, ...]] = {}
+        self._num_attempts = 0  # that prompts may show
+        self._rooms: dict[Question, int] = {}  # tokens that prompts may have, by question without attempts
         self._prefilled: dict[Question, Cache] = {}
         self._num_held: Counter[Question] = Counter()
         self._rows = RowState.idle(0)  # shapes are chosen by `prepare`
@@ -111,12 +114,14 @@ class DeviceSession:
         self._step_limit = sampler.chunk
         self._patience = 0
 
-    def prepare(self, questions: Sequence[Question], copies: Sequence[int] | None = None) -> None:
+    def prepare(self, questions: Sequence[Question], copies: Sequence[int] | None = None, num_attempts: int = 0) -> None:
         if not questions:
             return
-        longest = max(len(self._prompt(question)) for question in questions)
+        if num_attempts > self._num_attempts:
+            self._num_attempts, self._rooms = num_attempts, {}
+        longest = max(self._prompt_room(question) for question in questions)
         for head in self.sampler.heads:
-            head.check_prompt(self.sampler.prompt, questions[0])
+            head.check_prompt(self.sampler.prompt, questions[0], self._num_attempts)
         room = bucket(longest, self.sampler.buckets)
         if self._cache is None or self._cache.prompt_room < room:
             assert not self._held, 'shapes are chosen before rows are started'
@@ -158,6 +163,12 @@ class DeviceSession:
         if self._seating is None or self._num_open >= self._most_open:
             return 0
         return len(self._seating.workers) - len(self._working) - len(self._queue)
+
+    def fitting(self, question: Question) -> Question:
+        room, attempts = self._prompt_room(question), question.attempts
+        while attempts and len(self._prompt(dataclasses.replace(question, attempts=attempts))) > room:
+            attempts = attempts[1:]
+        return dataclasses.replace(question, attempts=attempts)
 
     def start(self, question: Question, copies: int, first: int, seed: int) -> tuple[tuple[Row, ...], Cost]:
         prompt = self._prompt(question)
@@ -291,10 +302,24 @@ class DeviceSession:
     def _prompt(self, question: Question) -> tuple[int, ...]:
         """Token ids of the question's prompt."""
         if question not in self._prompts:
-            prompt = tuple(self.sampler.prompt.encode(self._lm.need_tokenizer(), question.text))
-            check_context(self._lm.config, question.id, len(prompt), self.sampler.max_tokens, self.sampler.buckets)
-            self._prompts[question] = prompt
+            encode = self.sampler.prompt.encode
+            self._prompts[question] = tuple(encode(self._lm.need_tokenizer(), question.text, attempts=question.attempts))
         return self._prompts[question]
+
+    def _prompt_room(self, question: Question) -> int:
+        """Tokens that prompts of the question may have, with any attempts; refuses one that has no room."""
+        bare = dataclasses.replace(question, attempts=())
+        if bare not in self._rooms:
+            self._rooms[bare] = longest_prompt(
+                self.sampler.prompt,
+                self._lm.need_tokenizer(),
+                self._lm.config,
+                bare,
+                num_attempts=self._num_attempts,
+                max_tokens=self.sampler.max_tokens,
+                buckets=self.sampler.buckets,
+            )
+        return self._rooms[bare]
 
     def _fork(self, parent: _Held, rank: int) -> Row:
         """A copy of a row that draws anew from here on. What was written is shared until one of the two has to move."""
@@ -328,6 +353,8 @@ class DeviceSession:
         if not self._num_held[question]:
             del self._num_held[question], self._ages[question]
             self._prefilled.pop(question, None)
+            if question.attempts:  # nobody will ask it again
+                self._prompts.pop(question, None)
 
     def _place(self) -> None:
         """Moves as many queued rows to work as find a place; the oldest question's first, so that few wait half done."""

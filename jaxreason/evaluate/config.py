@@ -94,6 +94,11 @@ class EvaluateConfig:
         """The strategies that choose from independent samples, by label."""
         return {label: strategy for label, strategy in self.strategies.items() if isinstance(strategy, Parallel)}
 
+    @property
+    def num_attempts(self) -> int:
+        """Earlier attempts that prompts show at most."""
+        return max(strategy.num_attempts for strategy in self.strategies.values())
+
     def sweep(self, label: str, budget: Budget = UNLIMITED) -> Sweep:
         """What is searched and read for a strategy."""
         return sweep_of(self.strategies[label], self.n, budget)

@@ -15,7 +15,7 @@ from jaxreason.core.types import Problem
 from jaxreason.core.user_cache import user_cache
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.backbone_verifier import BackboneVerifier
-from jaxreason.engine.buckets import cache_bytes, check_context
+from jaxreason.engine.buckets import cache_bytes
 from jaxreason.engine.memory import place_on_cpu
 from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.rows import GIB, check_memory, choose_rows, resolve_cache_dtype
@@ -23,7 +23,7 @@ from jaxreason.engine.scoring_memory import memory_beside
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.label_config import Config, LabelConfig
 from jaxreason.evaluate.row_choice import REASONS, with_rows
-from jaxreason.evaluate.shapes import Shapes, shapes_of
+from jaxreason.evaluate.shapes import Shapes, prompt_lengths, shapes_of
 from jaxreason.models.fetch import resolve
 from jaxreason.models.folder import Weights, open_weights
 from jaxreason.models.packed import can_pack
@@ -71,9 +71,10 @@ def inspect(
     if config.model.max_context is not None:
         model = model.for_context(config.model.max_context)
     tokenizer = _tokenizer(weights, model)
-    lengths = _prompt_lengths(config, problems, tokenizer, model)
-    counts = sorted(lengths.values())
     questions = [problem.question for problem in problems]
+    counts = prompt_lengths(config, questions, tokenizer, model)
+    lengths = dict(zip((question.id for question in questions), counts, strict=True))
+    counts = sorted(counts)
     beside = memory_beside(verifiers.values(), questions, config.sampler.max_tokens, is_cpu=True)
     chosen, why = _with_rows(config, model, counts[-1], copies, beside)
     shapes = shapes_of(chosen.sampler, counts)
@@ -102,16 +103,6 @@ def _tokenizer(weights: Weights, model: ModelConfig) -> Tokenizer:
         raise TokenizerError(f'{weights.path}: has no tokenizer: text needs one; put tokenizer.json into its folder.')
     tokenizer.check_fits(model.vocab_size)
     return tokenizer
-
-
-def _prompt_lengths(
-    config: EvaluateConfig | LabelConfig, problems: Sequence[Problem], tokenizer: Tokenizer, model: ModelConfig
-) -> Mapping[str, int]:
-    """Tokens of every prompt, by problem; refuses what the run would refuse."""
-    lengths = {problem.id: len(config.prompt.encode(tokenizer, problem.text)) for problem in problems}
-    for problem, length in lengths.items():
-        check_context(model, problem, length, config.sampler.max_tokens, config.sampler.buckets)
-    return lengths
 
 
 def _with_rows(

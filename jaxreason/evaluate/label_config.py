@@ -41,6 +41,11 @@ class LabelConfig:
             raise ValueError('sampler.temperature must be above 0: all rollouts of a step would be the same, got 0.')
 
     @property
+    def num_attempts(self) -> int:
+        """Earlier attempts that prompts show at most."""
+        return 0
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The seed, as runs of several have them."""
         return (self.seed,)

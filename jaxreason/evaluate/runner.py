@@ -28,7 +28,6 @@ from jaxreason.core.types import Problem
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.grading import Grader
 from jaxreason.engine.backbone_verifier import heads_of
-from jaxreason.engine.buckets import check_context
 from jaxreason.engine.mesh import make_mesh, spans_processes
 from jaxreason.engine.peers import Peers
 from jaxreason.engine.rows import RowChoice
@@ -41,6 +40,7 @@ from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.journals import Journals
 from jaxreason.evaluate.label_config import AnyUnit, Config
 from jaxreason.evaluate.row_choice import adopt_rows, settle_rows
+from jaxreason.evaluate.shapes import prompt_lengths
 from jaxreason.evaluate.units import POOLED, Unit, copies_of, pool_of, records_of, task_of, units_of
 from jaxreason.evaluate.verifier_probes import write_probes
 from jaxreason.search.drive import drive
@@ -273,17 +273,15 @@ def open_session(
             'give sizes whose product is the number of devices of one process: each then holds the model and does its share.'
         )
     lm = load_policy(config.model)
-    lengths = [len(config.prompt.encode(lm.need_tokenizer(), problem.text)) for problem in problems]
-    for problem, length in zip(problems, lengths, strict=True):
-        check_context(lm.config, problem.id, length, config.sampler.max_tokens, config.sampler.buckets)
-    verifiers: dict[Any, Any] = {**load_verifiers(choices, lm)}
     questions = [problem.question for problem in problems]
+    lengths = prompt_lengths(config, questions, lm.need_tokenizer(), lm.config)
+    verifiers: dict[Any, Any] = {**load_verifiers(choices, lm)}
     beside = memory_beside(verifiers.values(), questions, config.sampler.max_tokens, jax.default_backend() == 'cpu')
     sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), beside=beside, **vars(config.sampler))
     choice = sampler.choose_rows(max(lengths), copies) if config.sampler.num_rows == 'auto' else None
     config = _settle_rows(config, choice, folder, peers, say)
     session = dataclasses.replace(sampler, **vars(config.sampler)).session()
-    session.prepare(questions)
+    session.prepare(questions, num_attempts=config.num_attempts)
     digests = {name: verifiers[name].digest for name in trained(choices)}
     settle_environment(folder, describe(config, lengths, problems, lm, digests, peers.count), peers)
     return config, session, verifiers

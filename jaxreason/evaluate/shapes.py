@@ -7,8 +7,13 @@ resumed runs the same programs. They are written to `environment.json` and pinne
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jaxreason.core.architecture import ModelConfig
+from jaxreason.core.types import Question
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.buckets import bucket
+from jaxreason.engine.prompt_room import longest_prompt
 from jaxreason.engine.sampler import SamplerSettings
+from jaxreason.evaluate.label_config import Config
 
 
 class Shapes(NamedTuple):
@@ -18,6 +23,23 @@ class Shapes(NamedTuple):
     num_slots: int  # questions held at once
     prompt_room: int  # tokens of a prompt, in each slot
     row_room: int  # tokens of a solution, in each row
+
+
+def prompt_lengths(config: Config, questions: Sequence[Question], tokenizer: Tokenizer, model: ModelConfig) -> list[int]:
+    """Tokens that prompts of each question may have, earlier attempts included; errors as of `longest_prompt`."""
+    sampler = config.sampler
+    return [
+        longest_prompt(
+            config.prompt,
+            tokenizer,
+            model,
+            question,
+            num_attempts=config.num_attempts,
+            max_tokens=sampler.max_tokens,
+            buckets=sampler.buckets,
+        )
+        for question in questions
+    ]
 
 
 def shapes_of(sampler: SamplerSettings, prompt_tokens: Sequence[int]) -> Shapes:

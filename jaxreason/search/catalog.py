@@ -10,6 +10,7 @@ from jaxreason.search.greedy import Greedy
 from jaxreason.search.lookahead import Lookahead
 from jaxreason.search.majority import Majority
 from jaxreason.search.rebase import Rebase
+from jaxreason.search.revision import Revision
 from jaxreason.search.strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -23,4 +24,5 @@ STRATEGIES: dict[str, type[Strategy]] = {
     'lookahead': Lookahead,
     'dvts': DVTS,
     'rebase': Rebase,
+    'revision': Revision,
 }

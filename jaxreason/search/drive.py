@@ -24,13 +24,23 @@ MOST_COPIES = 2**16  # of one question: far more would fill the host's memory be
 
 
 class Task(NamedTuple):
-    """One search on one question: its generator, its limits, the seed of its draws, and the rows that it may have at once."""
+    """One search on one question.
+
+    Attributes:
+        question: as asked.
+        search: its generator.
+        budget: its limits.
+        seed: of its draws.
+        copies: rows that it may have at once; None where nobody knows.
+        num_attempts: earlier attempts that its prompts show at most.
+    """
 
     question: Question
     search: Search
     budget: Budget
     seed: int
-    copies: int | None = None  # None where nobody knows
+    copies: int | None = None
+    num_attempts: int = 0
 
 
 def drive(
@@ -92,7 +102,8 @@ def _prepare(tasks: Sequence[Task], session: Session) -> None:
     for task in tasks:
         copies[task.question] = copies.get(task.question, 0) + (task.copies or 0)
     is_known = all(task.copies is not None for task in tasks)
-    session.prepare(list(copies), list(copies.values()) if is_known else None)
+    num_attempts = max((task.num_attempts for task in tasks), default=0)
+    session.prepare(list(copies), list(copies.values()) if is_known else None, num_attempts)
 
 
 def _deliver(live: 'list[_Live]', grown: Sequence[Row]) -> None:
@@ -174,11 +185,14 @@ class _Live:
                 self.outcome = stop.value
                 return
             match request:
-                case Start(question):
-                    if not self._affords(self.session.start_price(question)):
+                case Start():
+                    question = self.session.fitting(request.question)
+                    is_paid = self._affords(self.session.start_price(question))
+                    if not is_paid and not self.generations:
                         self._end_unaffordable()
                         return
-                    reply = self._start(request)
+                    has_room = bool(question.attempts) or not request.question.attempts
+                    reply = self._start(request._replace(question=question)) if is_paid and has_room else ((), Cost())
                 case Take(rows, indices):
                     gone = {row.handle for row in rows}
                     kept = tuple(row for row in self.rows if row.handle not in gone)

@@ -34,6 +34,16 @@ class Strategy(abc.ABC):
     def generations(self) -> int:
         """Solutions that it begins, in the paper's unit of a budget."""
 
+    @property
+    def most_rows(self) -> int:
+        """Rows that it has at once at most."""
+        return self.generations
+
+    @property
+    def num_attempts(self) -> int:
+        """Earlier attempts that its prompts show at most."""
+        return 0
+
     @abc.abstractmethod
     def search(self, question: Question, budget: Budget) -> Search:
         """Yields requests, is sent replies, returns the outcome. Never spends more than `budget`."""
@@ -80,7 +90,8 @@ class Strategy(abc.ABC):
             verifiers.update(dict.fromkeys((None, *self.judges), verifier))
         self.check(verifiers, sampler.stats, budget)
         asked = [Question(text_id(q), q) if isinstance(q, str) else q for q in questions]
-        tasks = [Task(question, self.search(question, budget), budget, seed, self.generations) for question in asked]
+        about = (budget, seed, self.most_rows, self.num_attempts)
+        tasks = [Task(question, self.search(question, budget), *about) for question in asked]
         return drive(tasks, sampler.session(), verifiers, on_tick)
 
     def solve(

@@ -259,6 +259,8 @@ CHANGES: dict[str, Any] = {
     'answer_format': 'hash',
     'instruction': 'x',
     'date': '2020-01-01',
+    'revise': 'x',
+    'attempt_columns': 1,
 }
 
 

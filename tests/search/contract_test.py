@@ -33,6 +33,12 @@ SETTINGS = {
     'lookahead': st.fixed_dictionaries({'n': st.integers(3, 6), 'beam_width': WIDTHS, 'lookahead': st.integers(0, 3)}),
     'dvts': st.fixed_dictionaries({'n': st.just(6), 'beam_width': WIDTHS, 'lookahead': st.integers(0, 2)}),
     'rebase': st.fixed_dictionaries({'n': st.integers(1, 9), 'balance': st.floats(0.01, 3)}),
+    'revision': st.fixed_dictionaries(
+        {
+            'chains': st.integers(1, 3), 'length': st.integers(1, 6), 'context': st.integers(1, 4),
+            'vote': st.sampled_from(list(Vote)),
+        }
+    ),
 }  # fmt: skip
 ITERATIONS = st.integers(1, 6)
 
@@ -77,7 +83,7 @@ def test_costs_add_up(strategy, seed):
     for outcome in strategy.solve(QUESTIONS[:2], FakeSampler(), HashVerifier(), seed=seed):
         own = total([*(c.cost for c in outcome.candidates), *(b.cost for b in outcome.pruned)])
         rest = outcome.cost.flops - own.flops
-        assert rest == outcome.cost.prefill + outcome.cost.lookahead
+        assert rest == outcome.cost.prefill - own.prefill + outcome.cost.lookahead
         dropped = sum(c.cost.discarded for c in outcome.candidates)
         assert dropped <= outcome.cost.discarded <= dropped + sum(b.cost.flops for b in outcome.pruned)
 

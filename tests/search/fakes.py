@@ -14,7 +14,8 @@ TOKEN_PRICE = 10
 
 def script(question, sample, seed):
     """The text of a sample: a few steps of words, then an answer; decided by its address alone."""
-    word = hashlib.sha256(f'{question.id}/{sample}/{seed}'.encode()).digest()
+    shown = ''.join(f'/{attempt}' for attempt in question.attempts)
+    word = hashlib.sha256(f'{question.id}/{sample}/{seed}{shown}'.encode()).digest()
     steps = [f's{word[i]} ' * (1 + word[i] % 4) + '.' for i in range(1 + word[0] % 3)]
     return ' '.join([*steps, f'The answer is {word[5] % 4}']).split(' ')
 
@@ -27,15 +28,22 @@ def after(question, sample, words):
 class FakeSession:
     """Rows grow by the words of `script`, one token a word; a step ends with a word that ends in a full stop."""
 
-    def __init__(self, num_rows=4, per_pump=3, max_tokens=64, script=script, after=after):
+    def __init__(self, num_rows=4, per_pump=3, max_tokens=64, script=script, after=after, room=10**6):
         self.num_rows, self.per_pump, self.limit = num_rows, per_pump, max_tokens
+        self.prompt_room = room  # words of attempts that a prompt holds
         self.script, self.after = script, after
         self.queue, self.working, self.words, self.held = [], {}, {}, {}
         self.next_handle, self.pumps = 0, 0
 
-    def prepare(self, questions, copies=None):
+    def prepare(self, questions, copies=None, num_attempts=0):
         self.prepared = list(questions)
-        self.copies = copies
+        self.copies, self.num_attempts = copies, num_attempts
+
+    def fitting(self, question):
+        attempts = question.attempts
+        while sum(len(attempt.split()) for attempt in attempts) > self.prompt_room:
+            attempts = attempts[1:]
+        return dataclasses.replace(question, attempts=attempts)
 
     def room(self):
         return self.num_rows - len(self.queue) - len(self.working)
