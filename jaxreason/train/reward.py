@@ -90,8 +90,7 @@ class RewardConfig(TrainConfig, abc.ABC):
             raise ConfigError(f'head_rate must be above 0, got {self.head_rate}.')
         if self.trunk == 'frozen' and self.verifier.head == 'label':
             raise ConfigError('trunk must be trained: head label is made of rows of the decoder.')
-        if self.loop.patience is not None and not self.labels.held_out:
-            raise ConfigError('loop.patience needs held-out questions: set labels.held_out above 0, or patience: null.')
+        self.check_patience(self.labels.held_out, 'labels.held_out')
 
     @abc.abstractmethod
     def targets(self, solution: LabelledSolution) -> Sequence[float | None]:
