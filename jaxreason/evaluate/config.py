@@ -19,10 +19,11 @@ from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.sampler import SamplerSettings
 from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.engine.verifier_loading import load_verifier, open_verifier
-from jaxreason.evaluate.sweep import Sweep, sweep_of
+from jaxreason.evaluate.sweep import Chains, Sweep, chains_of_sweep, sweep_of
 from jaxreason.search.best_of_n import BestOfN
 from jaxreason.search.catalog import STRATEGIES
 from jaxreason.search.drive import MOST_COPIES
+from jaxreason.search.revision import Revision
 from jaxreason.search.strategy import Parallel, Strategy
 
 NamedStrategy = Annotated[Strategy, Kinds(lambda: STRATEGIES)]
@@ -93,6 +94,24 @@ class EvaluateConfig:
     def pooled(self) -> Mapping[str, Parallel]:
         """The strategies that choose from independent samples, by label."""
         return {label: strategy for label, strategy in self.strategies.items() if isinstance(strategy, Parallel)}
+
+    @property
+    def chained(self) -> Mapping[str, Revision]:
+        """The strategies that choose from chains of attempts, by label."""
+        return {label: strategy for label, strategy in self.strategies.items() if isinstance(strategy, Revision)}
+
+    @property
+    def chains(self) -> list[Chains]:
+        """The pools of chains, one for every context."""
+        found: dict[int, list[Revision]] = {}
+        for label, revision in self.chained.items():
+            numbers = self.sweep(label).reads[revision.generations]
+            found.setdefault(revision.context, []).extend(revision.at(n) for n in numbers)
+        return [chains_of_sweep(context, readings) for context, readings in sorted(found.items())]
+
+    def read_from(self, chains: Chains) -> Mapping[str, Revision]:
+        """The strategies that are read from a pool of chains, by label."""
+        return {label: each for label, each in self.chained.items() if each.context == chains.context}
 
     @property
     def num_attempts(self) -> int:

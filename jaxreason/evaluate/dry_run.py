@@ -16,7 +16,8 @@ from jaxreason.data.datasets import load_problems
 from jaxreason.engine.backbone_verifier import heads_of
 from jaxreason.evaluate.config import EvaluateConfig, SolveConfig, open_verifiers
 from jaxreason.evaluate.inspection import Inspected, Trained, aligned, flops_text, inspect
-from jaxreason.evaluate.units import Unit, copies_of, units_of
+from jaxreason.evaluate.units import Unit, copies_of, judges_of, units_of
+from jaxreason.search.revision import Revision
 from jaxreason.search.strategy import Parallel
 
 
@@ -53,7 +54,7 @@ def describe_questions(config: SolveConfig, questions: Sequence[str]) -> str:
 def _described(config: EvaluateConfig, problems: Sequence[Problem], about: tuple[str, str]) -> str:
     units = units_of(config, problems)
     trained = open_verifiers(config.verifiers)
-    seen = inspect(config, problems, copies_of(units), trained)
+    seen = inspect(config, problems, copies_of(config, units), trained)
     if seen.model is not None and seen.tokenizer is not None:
         for head in heads_of(trained):
             head.check_policy(seen.model, seen.tokenizer)
@@ -79,10 +80,11 @@ def most_flops(
     longest = config.sampler.max_tokens
     # Later tokens meet more keys: tokens cost most where few solutions hold them all.
     full, rest = divmod(_most_tokens(config, unit), longest)
-    flops = prompt_flops(model, prompt_tokens) + full * decode_flops(model, prompt_tokens, 0, longest)
+    prompts = 1 + unit.n - _first_attempts(config, unit)  # every revision has a prompt of its own
+    flops = prompts * prompt_flops(model, prompt_tokens) + full * decode_flops(model, prompt_tokens, 0, longest)
     flops += decode_flops(model, prompt_tokens, 0, rest) if rest else 0
     row = Row(handle=0, question=unit.problem.question, sample=0)
-    asked = [verifiers[name] for name in _judges(config, unit) if name in verifiers]  # the others cost nothing
+    asked = [verifiers[name] for name in judges_of(config, unit) if name in verifiers]  # the others cost nothing
     flops += unit.n * sum(verifier.price(row, longest) for verifier in asked)
     return flops if unit.budget.flops is None else min(flops, unit.budget.flops)
 
@@ -118,15 +120,17 @@ def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit], verifiers: Map
     ]
 
 
-def _judges(config: EvaluateConfig, unit: Unit) -> Sequence[str]:
-    """Verifiers that a unit asks, each once."""
-    strategies = config.pooled.values() if unit.label is None else [config.strategies[unit.label]]
-    return list(dict.fromkeys(str(name) for strategy in strategies for name in strategy.judges))
+def _first_attempts(config: EvaluateConfig, unit: Unit) -> int:
+    """Solutions of a unit that share the bare prompt."""
+    if unit.chains is not None:
+        return len(unit.chains.lengths)
+    strategy = None if unit.label is None else config.strategies[unit.label].at(unit.n)
+    return strategy.chains if isinstance(strategy, Revision) else unit.n
 
 
 def _is_tree(config: EvaluateConfig, unit: Unit) -> bool:
     """It may leave more behind than it keeps."""
-    return unit.label is not None and unit.n > 1 and not isinstance(config.strategies[unit.label], Parallel)
+    return unit.label is not None and unit.n > 1 and not isinstance(config.strategies[unit.label], Parallel | Revision)
 
 
 def _most_tokens(config: EvaluateConfig, unit: Unit) -> int:

@@ -39,9 +39,10 @@ from jaxreason.evaluate.environment import PINNED, describe, describe_inputs
 from jaxreason.evaluate.folder import RunFolder
 from jaxreason.evaluate.journals import Journals
 from jaxreason.evaluate.label_config import AnyUnit, Config
+from jaxreason.evaluate.reading import records_of
 from jaxreason.evaluate.row_choice import adopt_rows, settle_rows
 from jaxreason.evaluate.shapes import prompt_lengths
-from jaxreason.evaluate.units import POOLED, Unit, copies_of, pool_of, records_of, task_of, units_of
+from jaxreason.evaluate.units import POOLED, Unit, copies_of, pool_of, task_of, units_of
 from jaxreason.evaluate.verifier_probes import write_probes
 from jaxreason.search.drive import drive
 
@@ -100,7 +101,7 @@ def evaluate(
     given = (config_files.dump(config), json.dumps(inputs, indent=0, sort_keys=True))
     for what, mine in zip(('configuration', 'data and prompt'), given, strict=True):
         agree(peers, what, mine)
-    config = adopt_rows(config, out, copies_of(units), peers)
+    config = adopt_rows(config, out, copies_of(config, units), peers)
     with open_folder(out, config_files.dump(config), peers) as folder:
         journals = Journals(out, peers.index)
         try:
@@ -212,7 +213,7 @@ def _run(
 ) -> EvaluateConfig:
     """Searches, grades and journals this process's share of the missing units; returns the configuration, rows chosen."""
     choices = config.verifiers if mine else None
-    config, session, verifiers = open_session(config, problems, copies_of(units), choices, folder, peers, say)
+    config, session, verifiers = open_session(config, problems, copies_of(config, units), choices, folder, peers, say)
     if session is None:
         return config
     if peers.is_first:

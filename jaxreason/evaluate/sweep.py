@@ -6,6 +6,7 @@ One search of N solutions gives every n <= N where the method allows it:
 | --- | --- |
 | independent samples (`Parallel`) | every n; strategies share the samples |
 | budget_forcing | every n: chains do not see each other |
+| revision | every n that keeps the ratio of length to chains; strategies share the chains (`Chains`) |
 | dvts | every multiple of `beam_width`: subtrees do not compete. With lookahead only N: rollouts are charged to the whole |
 | other trees | only N: what is kept depends on all prefixes, so every n is a search of its own |
 
@@ -13,10 +14,11 @@ Several disjoint blocks of n in one search are several answers. Under a limit a 
 is read at that alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from jaxreason.core.budget import Budget
+from jaxreason.search.revision import Revision
 from jaxreason.search.strategy import Divisible, Strategy
 
 
@@ -30,6 +32,34 @@ class Sweep(NamedTuple):
 
     reads: Mapping[int, tuple[int, ...]]
     left_out: Mapping[int, str]
+
+
+class Chains(NamedTuple):
+    """What a pool of chains is made of: the least that holds every reading of some revisions.
+
+    A search of few long chains and one of many short ones share their beginnings: the pool is a staircase.
+
+    Attributes:
+        context: attempts that a revision is shown at most.
+        lengths: attempts of each chain, none longer than the one before it.
+    """
+
+    context: int
+    lengths: tuple[int, ...]
+
+    @property
+    def num_attempts(self) -> int:
+        """Earlier attempts that prompts show at most."""
+        return min(self.context, self.lengths[0] - 1)
+
+
+def chains_of_sweep(context: int, readings: Iterable[Revision]) -> Chains:
+    """The chains that hold all of these searches, which show as many attempts."""
+    lengths: list[int] = []
+    for one in readings:
+        lengths += [0] * (one.chains - len(lengths))
+        lengths[: one.chains] = [max(length, one.length) for length in lengths[: one.chains]]
+    return Chains(context, tuple(lengths))
 
 
 def sweep_of(strategy: Strategy, asked: Sequence[int], budget: Budget) -> Sweep:
@@ -47,7 +77,7 @@ def sweep_of(strategy: Strategy, asked: Sequence[int], budget: Budget) -> Sweep:
     own = strategy.generations
     if budget.limits:
         return Sweep({own: (own,)}, {})
-    is_divisible = isinstance(strategy, Divisible) and strategy.block is not None
+    is_divisible = isinstance(strategy, Revision) or (isinstance(strategy, Divisible) and strategy.block is not None)
     default = (*(2**power for power in range(20)), own) if is_divisible else (own,)
     left_out: dict[int, str] = {}
     possible: list[int] = []

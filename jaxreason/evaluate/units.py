@@ -1,25 +1,27 @@
 """What a run consists of: units of search, each one question under one seed, finished and journalled whole.
 
-A *pooled* unit samples as many solutions as the largest pooled strategy wants and has every verifier score them; what each
-strategy makes of them at each n is computed afterwards (`records_of`), so one pool gives every n. Any other unit is one
-strategy searching by itself, under a budget or because its samples depend on each other; `sweep.py` says at which n.
+A *pooled* unit samples as many solutions as the largest strategy of independent samples wants and has every verifier score
+them; another grows as many chains, each as long, as the revisions of a run want. What each strategy makes of them at each n is
+computed afterwards (`reading.py`), so one pool gives every n. Any other unit is one strategy searching by itself, under a
+budget or because its samples depend on each other; `sweep.py` says at which n.
 """
 
-import collections
 import dataclasses
 import hashlib
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import Cost, total
-from jaxreason.core.records import Block, Pool, PoolBranch, PoolCandidate, Record, cost_fields, cost_from
+from jaxreason.core.records import Pool, PoolBranch, PoolCandidate, cost_fields
 from jaxreason.core.requests import Extend, Request, Score, Start
-from jaxreason.core.types import Candidate, Finish, Outcome, Problem, Question, Verdict
+from jaxreason.core.types import Candidate, Outcome, Problem, Question, Verdict
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.sweep import Chains
+from jaxreason.search.chains import grow_chains
 from jaxreason.search.drive import Task
-from jaxreason.search.strategy import Divisible, Strategy, candidate, unscored_by_row
+from jaxreason.search.strategy import Strategy, candidate, unscored_by_row
 
 POOLED = 'samples'
 _PLAIN = re.compile('[a-z0-9][a-z0-9_-]{0,59}')  # one case only: some file systems take A for a
@@ -27,19 +29,29 @@ _PLAIN = re.compile('[a-z0-9][a-z0-9_-]{0,59}')  # one case only: some file syst
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """One question under one seed: sampled for the pool (no strategy), or searched by one strategy under one budget."""
+    """One question under one seed: sampled for a pool (no strategy), or searched by one strategy under one budget.
+
+    Attributes:
+        problem: the question.
+        seed: of the draws.
+        label: of the strategy; None for a pool.
+        budget: its limits.
+        n: solutions that it begins.
+        chains: what a pool of chains is made of; None for any other.
+    """
 
     problem: Problem
     seed: int
-    label: str | None  # of the strategy; None for the pool
+    label: str | None
     budget: Budget
-    n: int  # solutions that it begins
+    n: int
+    chains: Chains | None = None
 
     @property
     def pool(self) -> str:
         """Name of the pool that its candidates go to: a file name, and another for every label, n and budget."""
         if self.label is None:
-            return POOLED
+            return POOLED if self.chains is None else f'chains{self.chains.context}'
         limits = {'n': self.n, **self.budget.limits}
         return '.'.join([_file_name(self.label), *(f'{name}{value}' for name, value in limits.items())])
 
@@ -68,13 +80,15 @@ class Judged(NamedTuple):
 
 def units_of(config: EvaluateConfig, problems: Sequence[Problem]) -> list[Unit]:
     """All units of a run: by question, so that a short run has whole questions."""
-    searches: list[tuple[str | None, Budget, int]] = []
-    if config.pooled and any(not budget.limits for budget in config.budgets):
-        searches.append((None, Budget(), max(strategy.n for strategy in config.pooled.values())))
+    searches: list[tuple[str | None, Budget, int, Chains | None]] = []
+    if any(not budget.limits for budget in config.budgets):
+        if config.pooled:
+            searches.append((None, Budget(), max(strategy.n for strategy in config.pooled.values()), None))
+        searches += [(None, Budget(), sum(chains.lengths), chains) for chains in config.chains]
     for label in config.strategies:
         for budget in config.budgets:
-            if budget.limits or label not in config.pooled:
-                searches += [(label, budget, n) for n in config.sweep(label, budget).reads]
+            if budget.limits or (label not in config.pooled and label not in config.chained):
+                searches += [(label, budget, n, None) for n in config.sweep(label, budget).reads]
     return [Unit(problem, seed, *search) for problem in problems for seed in config.seeds for search in searches]
 
 
@@ -82,18 +96,34 @@ def task_of(config: EvaluateConfig, unit: Unit) -> Task:
     """The search of a unit."""
     question = unit.problem.question
     if unit.label is not None:
-        search = config.strategies[unit.label].at(unit.n).search(question, unit.budget)
-    else:
-        judges = dict.fromkeys(str(name) for strategy in config.pooled.values() for name in strategy.judges)
-        search = _sample(question, unit.n, tuple(judges))
-    return Task(question, search, unit.budget, unit.seed, unit.n)
+        strategy = config.strategies[unit.label].at(unit.n)
+        search = strategy.search(question, unit.budget)
+        return Task(question, search, unit.budget, unit.seed, strategy.most_rows, strategy.num_attempts)
+    if unit.chains is None:
+        search = _sample(question, unit.n, judges_of(config, unit))
+        return Task(question, search, unit.budget, unit.seed, unit.n)
+    search = _grow(question, unit.chains, judges_of(config, unit))
+    return Task(question, search, unit.budget, unit.seed, len(unit.chains.lengths), unit.chains.num_attempts)
 
 
-def copies_of(units: Sequence[Unit]) -> list[int]:
+def judges_of(config: EvaluateConfig, unit: Unit) -> tuple[str, ...]:
+    """Verifiers that a unit asks, each once."""
+    strategies: Iterable[Strategy] = config.pooled.values()
+    if unit.label is not None:
+        strategies = [config.strategies[unit.label]]
+    elif unit.chains is not None:
+        strategies = config.read_from(unit.chains).values()
+    return tuple(dict.fromkeys(str(name) for strategy in strategies for name in strategy.judges))
+
+
+def copies_of(config: EvaluateConfig, units: Sequence[Unit]) -> list[int]:
     """Rows that each question may have at once: every unit of it may be searched at the same time."""
     copies: dict[str, int] = {}
     for unit in units:
-        copies[unit.problem.id] = copies.get(unit.problem.id, 0) + unit.n
+        rows = unit.n if unit.chains is None else len(unit.chains.lengths)
+        if unit.label is not None:
+            rows = config.strategies[unit.label].at(unit.n).most_rows
+        copies[unit.problem.id] = copies.get(unit.problem.id, 0) + rows
     return list(copies.values())
 
 
@@ -108,6 +138,17 @@ def _sample(question: Question, copies: int, judges: Sequence[str]) -> Generator
     unscored = unscored_by_row(reasons, len(rows))
     candidates = tuple(candidate(row, unscored=each) for row, each in zip(rows, unscored, strict=True))
     return Judged(candidates, scores, verified, prompt)
+
+
+def _grow(question: Question, chains: Chains, judges: Sequence[str]) -> Generator[Request, Any, Any]:
+    """Grows a pool of chains and has every verifier score their attempts."""
+    grown = yield from grow_chains(question, chains.lengths, chains.context, judges)
+    return Judged(
+        candidates=tuple(attempt.candidate() for attempt in grown.attempts),
+        scores={name: tuple(attempt.scores[name] for attempt in grown.attempts) for name in judges},
+        verified={name: tuple(attempt.verified[name] for attempt in grown.attempts) for name in judges},
+        prompt=grown.prompt,
+    )
 
 
 def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], strategy: Strategy | None) -> Pool:
@@ -146,6 +187,7 @@ def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], s
             unscored=c.unscored,
             parent=c.parent,
             forked_at=c.forked_at,
+            revises=c.revises,
         )
         for index, (c, verdict) in enumerate(zip(result.candidates, verdicts, strict=True))
     )
@@ -162,102 +204,4 @@ def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], s
         candidates=candidates,
         chosen=chosen,
         pruned=pruned,
-    )
-
-
-def records_of(config: EvaluateConfig, unit: Unit, pool: Pool) -> Iterator[Record]:
-    """What every strategy made of a unit, at every n."""
-    common: dict[str, Any] = {
-        'question_id': unit.problem.id,
-        'seed': unit.seed,
-        'pool': unit.pool,
-        'budget': unit.budget.limits,
-    }
-    if unit.label is None:
-        for label, pooled in config.pooled.items():
-            for n in config.sweep(label).reads[pooled.n]:
-                yield _read(label, pooled, pooled.n, n, pool, common)
-        return
-    strategy = config.strategies[unit.label]
-    for n in config.sweep(unit.label, unit.budget).reads[unit.n]:
-        if n < unit.n:
-            assert isinstance(strategy, Divisible), 'read at less than its whole'
-            yield _read(unit.label, strategy, unit.n, n, pool, common)
-            continue
-        assert pool.chosen is not None, 'a strategy that searched by itself wrote down its choice'
-        cost = total(map(cost_from, (pool.cost, *(branch.cost for branch in _branches(pool)))))
-        block = _block(pool.chosen['answer'], pool.candidates, cost)
-        chosen = tuple((answer, weight) for answer, weight in pool.chosen['votes'])
-        yield Record(strategy=unit.label, n=n, blocks=(block,), votes=chosen, **common)
-
-
-def _read(label: str, strategy: Divisible, largest: int, n: int, pool: Pool, common: Mapping[str, Any]) -> Record:
-    """What a strategy made of the disjoint blocks of `n` among the `largest` first draws of a pool."""
-    blocks: list[Block] = []
-    votes: tuple[tuple[str, float], ...] = ()
-    parts = _blocks(pool, n)
-    for index in range(largest // n):
-        part = parts[index]
-        choice = strategy.choose([_candidate(c, strategy.judges) for c in part.candidates])
-        paid = [*(_paid(c, strategy.judges) for c in part.candidates), *(cost_from(branch.cost) for branch in part.pruned)]
-        blocks.append(_block(choice.answer, part.candidates, total([cost_from(pool.cost), *paid])))
-        votes = votes if index else choice.votes
-    return Record(strategy=label, n=n, blocks=tuple(blocks), votes=votes, **common)
-
-
-def _branches(pool: Pool) -> list[PoolCandidate | PoolBranch]:
-    """The whole tree."""
-    return [*pool.candidates, *pool.pruned]
-
-
-class _Part(NamedTuple):
-    """What came of some draws of a pool."""
-
-    candidates: list[PoolCandidate]
-    pruned: list[PoolBranch]
-
-
-def _blocks(pool: Pool, n: int) -> Mapping[int, _Part]:
-    """Candidates and branches of every `n` draws in a row: a fork belongs to the draw that it goes back to."""
-    parent = {branch.sample: branch.parent for branch in _branches(pool)}
-    parts: dict[int, _Part] = collections.defaultdict(lambda: _Part([], []))
-    for stored in pool.candidates:
-        parts[_root(stored.sample, parent) // n].candidates.append(stored)
-    for branch in pool.pruned:
-        parts[_root(branch.sample, parent) // n].pruned.append(branch)
-    return parts
-
-
-def _root(sample: int, parent: Mapping[int, int | None]) -> int:
-    """The draw that a branch goes back to."""
-    while (above := parent[sample]) is not None:
-        sample = above
-    return sample
-
-
-def _block(answer: str | None, candidates: Sequence[PoolCandidate], cost: Cost) -> Block:
-    """The verdict on an answer is that of the earliest candidate that gave it in these words."""
-    verdict = next((c.verdict for c in candidates if answer is not None and c.answer == answer), Verdict.WRONG.value)
-    return Block(answer=answer, verdict=verdict, cost=cost_fields(cost))
-
-
-def _paid(stored: PoolCandidate, judges: Sequence[str | None]) -> Cost:
-    """What a candidate cost a strategy that asks these verifiers; what a search by itself paid is in its own cost."""
-    return total([cost_from(stored.cost), *(cost_from(stored.verified[str(name)]) for name in judges if stored.verified)])
-
-
-def _candidate(stored: PoolCandidate, judges: Sequence[str | None]) -> Candidate:
-    """A stored candidate as strategies see it, with the scores of the verifier that its strategy asks."""
-    scores = tuple(stored.scores[str(judges[0])]) if judges else ()
-    return Candidate(
-        sample=stored.sample,
-        text=stored.text,
-        tokens=stored.tokens,
-        steps=(),
-        step_ends=stored.step_ends,
-        finish=Finish(stored.finish),
-        answer=stored.answer,
-        scores=scores,
-        unscored=stored.unscored,
-        cost=cost_from(stored.cost),
     )

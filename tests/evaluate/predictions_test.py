@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from jaxreason.core.records import pool_from, to_line
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.normalise import answer_key
+from jaxreason.evaluate.reading import records_of
 from jaxreason.evaluate.runner import evaluate
-from jaxreason.evaluate.units import records_of, units_of
+from jaxreason.evaluate.units import units_of
 from tests.evaluate.tiny_world import IDS, read_config, read_lines
 
 N = 8

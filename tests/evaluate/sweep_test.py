@@ -7,9 +7,10 @@ from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.records import cost_fields, cost_from
 from jaxreason.core.types import Problem, Verdict
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.reading import records_of
 from jaxreason.evaluate.runner import evaluate
 from jaxreason.evaluate.sweep import sweep_of
-from jaxreason.evaluate.units import Unit, copies_of, pool_of, records_of, task_of, units_of
+from jaxreason.evaluate.units import Unit, copies_of, pool_of, task_of, units_of
 from jaxreason.search.beam_search import BeamSearch
 from jaxreason.search.dvts import DVTS
 from jaxreason.search.greedy import Greedy
@@ -89,7 +90,7 @@ def test_every_search_is_a_unit_and_rows_of_all_are_counted():
         *(('dvts.n16', 16), ('dvts.n16.tokens50', 16)),
         *(('greedy.n1', 1), ('greedy.n1.tokens50', 1)),
     ]
-    assert copies_of(units) == [sum(unit.n for unit in units)]
+    assert copies_of(config, units) == [sum(unit.n for unit in units)]
     assert [task_of(config, unit).copies for unit in units] == [unit.n for unit in units]
     assert config.exceptions == ['greedy: at its own n = 1, since it runs at none of n']
     beam = {'beam': {'kind': 'beam_search', 'n': 16, **TREE}}

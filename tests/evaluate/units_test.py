@@ -14,7 +14,8 @@ from jaxreason.core.records import Pool, PoolCandidate, pool_from, to_line
 from jaxreason.core.requests import Extend, Score, Start
 from jaxreason.core.types import Candidate, Finish, Outcome, Problem, Row, Verdict
 from jaxreason.evaluate.config import EvaluateConfig
-from jaxreason.evaluate.units import POOLED, Judged, Unit, pool_of, records_of, task_of, units_of
+from jaxreason.evaluate.reading import records_of
+from jaxreason.evaluate.units import POOLED, Judged, Unit, pool_of, task_of, units_of
 
 PROBLEMS = [Problem(id='q0', text='1+1', answer='2', level='easy'), Problem(id='q1', text='2+2', answer='4')]
 STRATEGIES = {

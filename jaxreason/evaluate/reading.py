@@ -1,0 +1,143 @@
+"""What every strategy made of a finished unit, at every n: pools to records.
+
+A pool is read as often as there are strategies and n, and as disjoint blocks, each of which is a search of its own: the first
+is what a user would have got, the others lower the variance of the mean.
+"""
+
+import collections
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxreason.core.cost import Cost, total
+from jaxreason.core.records import Block, Pool, PoolBranch, PoolCandidate, Record, cost_fields, cost_from
+from jaxreason.core.types import Candidate, Finish, Verdict
+from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.sweep import Chains
+from jaxreason.evaluate.units import Unit
+from jaxreason.search.chains import chains_of
+from jaxreason.search.revision import Revision
+from jaxreason.search.strategy import Divisible
+
+
+def records_of(config: EvaluateConfig, unit: Unit, pool: Pool) -> Iterator[Record]:
+    """What every strategy made of a unit, at every n."""
+    common: dict[str, Any] = {
+        'question_id': unit.problem.id,
+        'seed': unit.seed,
+        'pool': unit.pool,
+        'budget': unit.budget.limits,
+    }
+    if unit.chains is not None:
+        for label, revision in config.read_from(unit.chains).items():
+            for n in config.sweep(label).reads[revision.generations]:
+                yield _read_chains(label, revision.at(n), unit.chains, pool, common)
+        return
+    if unit.label is None:
+        for label, pooled in config.pooled.items():
+            for n in config.sweep(label).reads[pooled.n]:
+                yield _read(label, pooled, pooled.n, n, pool, common)
+        return
+    strategy = config.strategies[unit.label]
+    for n in config.sweep(unit.label, unit.budget).reads[unit.n]:
+        if n < unit.n:
+            assert isinstance(strategy, Divisible), 'read at less than its whole'
+            yield _read(unit.label, strategy, unit.n, n, pool, common)
+            continue
+        assert pool.chosen is not None, 'a strategy that searched by itself wrote down its choice'
+        cost = total(map(cost_from, (pool.cost, *(branch.cost for branch in _branches(pool)))))
+        block = _block(pool.chosen['answer'], pool.candidates, cost)
+        chosen = tuple((answer, weight) for answer, weight in pool.chosen['votes'])
+        yield Record(strategy=unit.label, n=n, blocks=(block,), votes=chosen, **common)
+
+
+def _read(label: str, strategy: Divisible, largest: int, n: int, pool: Pool, common: Mapping[str, Any]) -> Record:
+    """What a strategy made of the disjoint blocks of `n` among the `largest` first draws of a pool."""
+    parts = _blocks(pool, n)
+    return _record(label, strategy, n, [parts[index] for index in range(largest // n)], pool, common)
+
+
+def _read_chains(label: str, revision: Revision, chains: Chains, pool: Pool, common: Mapping[str, Any]) -> Record:
+    """What revisions made of the disjoint groups of chains that were to be long enough, each cut to its length."""
+    grown, most, length = chains_of(pool.candidates), revision.chains, revision.length
+    enough = sum(planned >= length for planned in chains.lengths)  # the first ones: later chains are never longer
+    groups = [grown[first : first + most] for first in range(0, enough - most + 1, most)]
+    parts = [_Part(sorted((c for chain in group for c in chain[:length]), key=lambda c: c.sample), []) for group in groups]
+    return _record(label, revision, revision.generations, parts, pool, common)
+
+
+def _record(
+    label: str,
+    strategy: Divisible | Revision,
+    n: int,
+    parts: 'Sequence[_Part]',
+    pool: Pool,
+    common: Mapping[str, Any],
+) -> Record:
+    """What a strategy made of parts of a pool, each as if the others were not there."""
+    blocks: list[Block] = []
+    votes: tuple[tuple[str, float], ...] = ()
+    for index, part in enumerate(parts):
+        choice = strategy.choose([_candidate(c, strategy.judges) for c in part.candidates])
+        paid = [*(_paid(c, strategy.judges) for c in part.candidates), *(cost_from(branch.cost) for branch in part.pruned)]
+        blocks.append(_block(choice.answer, part.candidates, total([cost_from(pool.cost), *paid])))
+        votes = votes if index else choice.votes
+    return Record(strategy=label, n=n, blocks=tuple(blocks), votes=votes, **common)
+
+
+def _branches(pool: Pool) -> list[PoolCandidate | PoolBranch]:
+    """The whole tree."""
+    return [*pool.candidates, *pool.pruned]
+
+
+class _Part(NamedTuple):
+    """What came of some draws of a pool."""
+
+    candidates: list[PoolCandidate]
+    pruned: list[PoolBranch]
+
+
+def _blocks(pool: Pool, n: int) -> Mapping[int, _Part]:
+    """Candidates and branches of every `n` draws in a row: a fork belongs to the draw that it goes back to."""
+    parent = {branch.sample: branch.parent for branch in _branches(pool)}
+    parts: dict[int, _Part] = collections.defaultdict(lambda: _Part([], []))
+    for stored in pool.candidates:
+        parts[_root(stored.sample, parent) // n].candidates.append(stored)
+    for branch in pool.pruned:
+        parts[_root(branch.sample, parent) // n].pruned.append(branch)
+    return parts
+
+
+def _root(sample: int, parent: Mapping[int, int | None]) -> int:
+    """The draw that a branch goes back to."""
+    while (above := parent[sample]) is not None:
+        sample = above
+    return sample
+
+
+def _block(answer: str | None, candidates: Sequence[PoolCandidate], cost: Cost) -> Block:
+    """The verdict on an answer is that of the earliest candidate that gave it in these words."""
+    verdict = next((c.verdict for c in candidates if answer is not None and c.answer == answer), Verdict.WRONG.value)
+    return Block(answer=answer, verdict=verdict, cost=cost_fields(cost))
+
+
+def _paid(stored: PoolCandidate, judges: Sequence[str | None]) -> Cost:
+    """What a candidate cost a strategy that asks these verifiers; what a search by itself paid is in its own cost."""
+    return total([cost_from(stored.cost), *(cost_from(stored.verified[str(name)]) for name in judges if stored.verified)])
+
+
+def _candidate(stored: PoolCandidate, judges: Sequence[str | None]) -> Candidate:
+    """A stored candidate as strategies see it, with the scores of the verifier that its strategy asks."""
+    scores = tuple(stored.scores[str(judges[0])]) if judges else ()
+    return Candidate(
+        sample=stored.sample,
+        text=stored.text,
+        tokens=stored.tokens,
+        steps=(),
+        step_ends=stored.step_ends,
+        finish=Finish(stored.finish),
+        answer=stored.answer,
+        scores=scores,
+        unscored=stored.unscored,
+        cost=cost_from(stored.cost),
+        revises=stored.revises,
+    )
