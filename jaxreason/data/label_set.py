@@ -61,7 +61,10 @@ class JaxreasonLabels(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for solution in self._solutions:
             row = {name: getattr(solution, name) for name in (*_TEXTS, *_NUMBERS, 'is_correct')}
-            row |= {name: list(getattr(solution, name)) for name in (*_LISTS, 'steps', 'soft', 'hard', 'attempts', 'attempts_correct')}
+            row |= {
+                name: list(getattr(solution, name))
+                for name in (*_LISTS, 'steps', 'soft', 'hard', 'attempts', 'attempts_correct')
+            }
             yield f'{solution.seed}/{solution.sample}/{solution.question_id}', row
 
 

@@ -187,6 +187,17 @@ def test_an_outcome_model_learns_the_end_alone(config):
     assert config().targets(solution) == solution.soft
 
 
+@pytest.mark.parametrize('rollouts', [(0, 0, 1), (1,), ()])
+def test_a_process_model_needs_labels_of_steps(rollouts, config):
+    """Attempts of a chain are labelled at their end alone."""
+    solution = solutions(3, 1)[2]
+    bare = dataclasses.replace(solution, rollouts=rollouts, correct=(0,) * len(rollouts))
+    assert config(kind=OrmConfig).targets(bare)[-1] == solution.is_correct
+    for target in ('soft', 'hard'):
+        with pytest.raises(DataError, match='sample 0: expected rollouts from every step, got steps without; label with kind'):
+            config(f'target={target}').targets(bare)
+
+
 def test_an_outcome_model_is_a_verifier(config, tmp_path):
     train(config('loop.steps=2', kind=OrmConfig), tmp_path / 'orm', say=lambda _: None)
     assert len(scores_of(jr.load_verifier(tmp_path / 'orm'), solutions(3, 1))[2]) == 3
