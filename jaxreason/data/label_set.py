@@ -50,6 +50,8 @@ class JaxreasonLabels(tfds.core.GeneratorBasedBuilder):
             'soft': tfds.features.Sequence(np.float32),
             'hard': tfds.features.Sequence(np.bool_),
             'is_correct': np.bool_,
+            'attempts': tfds.features.Sequence(tfds.features.Text()),
+            'attempts_correct': tfds.features.Sequence(np.bool_),
         }
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), description=self.__doc__)
 
@@ -59,7 +61,10 @@ class JaxreasonLabels(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for solution in self._solutions:
             row = {name: getattr(solution, name) for name in (*_TEXTS, *_NUMBERS, 'is_correct')}
-            row |= {name: list(getattr(solution, name)) for name in (*_LISTS, 'steps', 'soft', 'hard')}
+            row |= {
+                name: list(getattr(solution, name))
+                for name in (*_LISTS, 'steps', 'soft', 'hard', 'attempts', 'attempts_correct')
+            }
             yield f'{solution.seed}/{solution.sample}/{solution.question_id}', row
 
 
@@ -128,4 +133,6 @@ def _solution(row: dict[str, Any]) -> LabelledSolution:
     fields: dict[str, Any] = {name: row[name].decode() for name in _TEXTS}
     fields |= {name: int(row[name]) for name in _NUMBERS}
     fields |= {name: [int(number) for number in row[name]] for name in _LISTS}
-    return solution_from(fields | {'steps': [step.decode() for step in row['steps']]})
+    fields |= {name: [text.decode() for text in row.get(name, ())] for name in ('steps', 'attempts')}
+    fields['attempts_correct'] = [bool(each) for each in row.get('attempts_correct', ())]
+    return solution_from(fields)
