@@ -1,9 +1,9 @@
 """A world in which an earlier attempt is worth reading: results are written before the working that leads to them.
 
-Who writes the result first has to guess it, or work it out in one go; the working behind it is easy, and ends with the result. An
-attempt is therefore a draft: it holds results that its own front did not know yet. A policy that improves its answers can read
-them there, can see that front and end of a word agree, and has no need to guess again. Half of the words begin with the result
-of the word behind them, so that one pass does not mend everything.
+Who writes the result first has to guess it, or work it out in one go; the working behind it is easy, and ends with the result.
+An attempt is therefore a draft: it holds results that its own front did not know yet. A policy that improves its answers can
+read them there, can see that front and end of a word agree, and has no need to guess again. Half of the words begin with the
+result of the word behind them, so that one pass does not mend everything.
 """
 
 import itertools
@@ -17,9 +17,9 @@ LINKED = 0.5  # share of the words, but for the last, that begin with the result
 def nano_drafts(rng: random.Random, difficulty: int) -> tuple[str, list[str], str]:
     """Words of digits, worked result first.
 
-    Of the word `8015` the value begins at 8 and becomes the distance to each further digit: 8, 7, 2. It is worked as `2872`: the
-    result, then the values. A word that begins with `+` begins with the result of the next word. The answer is the whole line:
-    `+507 8015` has `4334=2872`.
+    Of the word `8015` the value begins at 8 and becomes the distance to each further digit: 8, 7, 2. It is worked as `2872`:
+    the result, then the values. A word that begins with `+` begins with the result of the next word. The answer is the whole
+    line: `+507 8015` has `4334=2872`.
 
     Args:
         rng: decides the digits.
