@@ -17,6 +17,7 @@ from jaxreason.core.keys import check_seed
 from jaxreason.core.source_tree import commit
 from jaxreason.data.batches import Batch, Batches, Rows, in_batches
 from jaxreason.engine.mesh import use_mesh
+from jaxreason.models.manifest import best_step
 from jaxreason.train.checkpoints import Checkpoints
 from jaxreason.train.loop import LoopConfig, Parts, Progress, fit, mean_over
 from jaxreason.train.metrics import Metrics
@@ -144,7 +145,11 @@ def run_training(
                 parts = _parts(config, task, optimiser, mesh, batches, checkpoints, metrics)
                 state = fit(config.loop, parts, state, start, patience, report)
             if patience.is_over:
-                say(f'{out}: stopped at step {int(state.step)}, no lower held-out loss for {patience.waited} evaluations')
+                best = best_step(out)
+                chosen = '' if best is None else f'; step {best} is the one to load'
+                say(
+                    f'{out}: stopped at step {int(state.step)}, no lower held-out loss for {patience.waited} evaluations{chosen}'
+                )
             if task.finish is not None:
                 task.finish(checkpoints.best(state), parts.place)
     return out
