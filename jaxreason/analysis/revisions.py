@@ -1,0 +1,30 @@
+"""What a run says of revisions: its chains (`chains.py`) and its ratios of sequential to parallel attempts (`ratios.py`)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxreason.analysis.chains import along_chains
+from jaxreason.analysis.ratios import by_ratio, revisions_of
+from jaxreason.analysis.rows import Row
+from jaxreason.analysis.run_folder import Run
+
+
+def revisions(run: Run, rows: Sequence[Row], levels: Mapping[str, int] | None = None) -> dict[str, Any] | None:
+    """Summarises the revisions of a run.
+
+    Args:
+        run: the run.
+        rows: the rows of its table.
+        levels: difficulty of its questions, 1 the easiest; None where it is not known.
+
+    Returns:
+        JSON values: `chains` (`along_chains`) and `ratios` (`by_ratio`); None where nothing was revised.
+
+    Raises:
+        ConfigError: the configuration tells of a revision that this version does not know.
+    """
+    known = revisions_of(run.strategies)
+    contexts = {record.pool: known[record.strategy].context for record in run.records if record.strategy in known}
+    chains = along_chains(run.pools, contexts, levels)
+    ratios = by_ratio(run.records, rows, run.strategies, levels)
+    return {'chains': chains, 'ratios': ratios} if chains or ratios else None
