@@ -19,20 +19,22 @@ from jaxreason.core.records import Pool, PoolCandidate
 from jaxreason.core.stats import bootstrap, bootstrap_mean, counted_interval, interval, ratio
 from jaxreason.core.types import Verdict
 from jaxreason.data.normalise import answer_key
+from jaxreason.evaluate.sweep import Chains
 from jaxreason.search.chains import chains_of
 
 NUM_RESAMPLES = 2_000  # of every position of a chain
 
-Chains = list[list[PoolCandidate]]
+Grown = list[list[PoolCandidate]]
 
 
-class Family(NamedTuple):
+class _Family(NamedTuple):
     """The chains of one pool, by question (ascending) and seed."""
 
     name: str
     questions: tuple[str, ...]
-    parts: Mapping[str, Mapping[int, Chains]]
-    lengths: tuple[int, ...]  # what each chain was asked to be, the longest first
+    parts: Mapping[str, Mapping[int, Grown]]
+    context: int | None  # attempts that a revision is shown at most
+    lengths: tuple[int, ...]  # what each chain was to be, the longest first
 
 
 class _Counts(NamedTuple):
@@ -49,13 +51,13 @@ class _Counts(NamedTuple):
 
 
 def along_chains(
-    pools: Iterable[Pool], contexts: Mapping[str, int], levels: Mapping[str, int] | None = None
+    pools: Iterable[Pool], plans: Mapping[str, Chains], levels: Mapping[str, int] | None = None
 ) -> list[dict[str, Any]]:
     """Summarises every pool of chains.
 
     Args:
         pools: of a run; those without any revision are left out.
-        contexts: attempts that a revision is shown at most, by pool, as far as they are known.
+        plans: what the chains were to be, by pool. Without a plan a chain was to be as long as it, or a later one, is anywhere.
         levels: difficulty of every question, 1 the easiest; None where it is not known.
 
     Returns:
@@ -68,25 +70,28 @@ def along_chains(
         `beyond_context` (earlier attempts are no longer all shown), `pass_at_1`, `over_first` (paired difference to position
         1; None there), and `lost`, `won` and `repeated` of the revisions at this position; None where there is none.
     """
-    return [_summary(family, contexts.get(family.name), levels) for family in families(pools)]
+    return [_summary(family, levels) for family in _families(pools, plans)]
 
 
-def families(pools: Iterable[Pool]) -> list[Family]:
+def _families(pools: Iterable[Pool], plans: Mapping[str, Chains]) -> list[_Family]:
     """The pools that hold chains, by name."""
-    found: dict[str, dict[str, dict[int, Chains]]] = collections.defaultdict(lambda: collections.defaultdict(dict))
+    found: dict[str, dict[str, dict[int, Grown]]] = collections.defaultdict(lambda: collections.defaultdict(dict))
     for pool in pools:
         found[pool.pool][pool.question_id][pool.seed] = chains_of(pool.candidates)
     made = []
     for name in sorted(found):
         parts = {question: found[name][question] for question in sorted(found[name])}
-        lengths = _asked(chains for by_seed in parts.values() for chains in by_seed.values())
+        lengths = _reached(chains for by_seed in parts.values() for chains in by_seed.values())
+        context = None
+        if name in plans:
+            context, lengths = plans[name]
         if lengths and lengths[0] > 1:
-            made.append(Family(name, tuple(parts), parts, lengths))
+            made.append(_Family(name, tuple(parts), parts, context, lengths))
     return made
 
 
-def _asked(parts: Iterable[Chains]) -> tuple[int, ...]:
-    """How long each chain was to be: no later chain is longer, and of many questions some have room for all of it."""
+def _reached(parts: Iterable[Grown]) -> tuple[int, ...]:
+    """How long each chain is anywhere; no later chain was to be longer, and of many questions some have room for all of it."""
     lengths: list[int] = []
     for chains in parts:
         lengths += [0] * (len(chains) - len(lengths))
@@ -97,7 +102,7 @@ def _asked(parts: Iterable[Chains]) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def _summary(family: Family, context: int | None, levels: Mapping[str, int] | None) -> dict[str, Any]:
+def _summary(family: _Family, levels: Mapping[str, int] | None) -> dict[str, Any]:
     counts = _count(family)
     within: dict[int, list[int]] = collections.defaultdict(list)
     for place, question in enumerate(family.questions):
@@ -105,18 +110,18 @@ def _summary(family: Family, context: int | None, levels: Mapping[str, int] | No
             within[levels[question]].append(place)
     return {
         'pool': family.name,
-        'context': context,
+        'context': family.context,
         'num_questions': len(family.questions),
         'num_seeds': len({seed for by_seed in family.parts.values() for seed in by_seed}),
         'num_chains': len(family.lengths),
         'length': family.lengths[0],
-        'positions': _positions(family, counts, context),
+        'positions': _positions(family, counts),
         **_revisions(_Counts(*(column.sum(axis=1) for column in counts))),
         'by_difficulty': [
             {
                 'level': level,
                 'num_questions': len(places),
-                'positions': _positions(family, inside, context),
+                'positions': _positions(family, inside),
                 **_revisions(_Counts(*(column.sum(axis=1) for column in inside))),
             }
             for level, places in sorted(within.items())
@@ -126,7 +131,7 @@ def _summary(family: Family, context: int | None, levels: Mapping[str, int] | No
     }
 
 
-def _count(family: Family) -> _Counts:
+def _count(family: _Family) -> _Counts:
     """Adds up the chains and seeds of every question."""
     counts = _Counts(*(np.zeros((len(family.questions), family.lengths[0])) for _ in _Counts._fields))
     asked = np.array([sum(length > turn for length in family.lengths) for turn in range(family.lengths[0])])
@@ -155,14 +160,14 @@ def _count_chain(chain: Sequence[PoolCandidate], length: int, counts: _Counts) -
         counts.repeated[turn] += now is not None and now == before
 
 
-def _positions(family: Family, counts: _Counts, context: int | None) -> list[dict[str, Any]]:
+def _positions(family: _Family, counts: _Counts) -> list[dict[str, Any]]:
     first = counts.right[:, 0]
     return [
         {
             'position': turn + 1,
             'num_chains': sum(length > turn for length in family.lengths),
             'num_ended': int(counts.ended[:, turn].sum()),
-            'beyond_context': context is not None and turn > context,
+            'beyond_context': family.context is not None and turn > family.context,
             'pass_at_1': interval(bootstrap_mean(counts.right[:, turn], NUM_RESAMPLES)),
             'over_first': interval(bootstrap_mean(counts.right[:, turn] - first, NUM_RESAMPLES)) if turn else None,
             **_revisions(_Counts(*(column[:, turn] for column in counts))),
@@ -186,7 +191,7 @@ def _share(above: np.ndarray, below: np.ndarray) -> dict[str, Any] | None:
     return counted_interval(bootstrap(ratio(above[there], below[there]), int(there.sum())))
 
 
-def _told(family: Family) -> list[Told]:
+def _told(family: _Family) -> list[Told]:
     """Every attempt, with its question's number and its place in its chain."""
     return [
         Told(place, turn, attempt)

@@ -19,7 +19,9 @@ _FLIPS = {
     'won': ('#2f9e6e', 'not right, then right'),
     'repeated': ('#7d8590', 'same answer'),
 }
+_SCALE = ('#3b82c4', '#2f9e6e', '#c9a227', '#d1495b')  # middle tones, which a light and a dark page show
 _MOST_TICKS = 9
+_MOST_POSITIONS = 16  # with a tick
 
 
 def revision_figures(metrics: Mapping[str, Any]) -> list[tuple[str, Plot, Frame]]:
@@ -46,7 +48,7 @@ def kind_of(group: Mapping[str, Any]) -> str:
     """What the strategies of a group share, in words."""
     judge = f', {group["verifier"] or "verifier"} ({group["agg_strategy"]})' if group['agg_strategy'] else ''
     limits = ''.join(f', {name}≤{quantity(limit)}' for name, limit in sorted(group['budget'].items()))
-    return printable(f'{group["vote"]}{judge}, shown up to {group["context"]}{limits}')
+    return printable(f'{group["vote"]}{judge}, {shown(group["context"])}{limits}')
 
 
 def _drawn(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -54,12 +56,13 @@ def _drawn(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [chains for chains in found['chains'] if chains in longest]
 
 
+def shown(context: int | None) -> str:
+    """How many attempts a revision sees, in words."""
+    return 'shown an unknown number of attempts' if context is None else f'shown up to {context} attempt{"s" * (context > 1)}'
+
+
 def _name(chains: Mapping[str, Any]) -> str:
-    return (
-        printable(chains['pool'])
-        if chains['context'] is None
-        else printable(f'{chains["pool"]}: shown up to {chains["context"]}')
-    )
+    return printable(f'{chains["pool"]}: {shown(chains["context"])}')
 
 
 def chain_frame(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -68,13 +71,21 @@ def chain_frame(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def level_frame(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same by level of difficulty, of the pool with the longest chains; empty where levels are not known."""
-    longest = max(found['chains'], key=lambda chains: chains['length'], default={'by_difficulty': []})
+    """The same by level of difficulty, at some positions of the longest chains; empty where levels are not known."""
+    longest: Mapping[str, Any] = max(found['chains'], key=lambda each: each['length'], default={'by_difficulty': []})
     return [
         {'level': part['level'], 'num_questions': part['num_questions'], **row}
         for part in longest['by_difficulty']
-        for row in _positions(_name(longest), part['positions'])
+        for row in _positions(_name(longest), told_positions(part['positions']))
     ]
+
+
+def told_positions(positions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The positions of a chain, of a long one some: the first, powers of two and half-way between them, the last."""
+    if len(positions) <= _MOST_POSITIONS:
+        return list(positions)
+    kept = {*range(1, 9), *(2**power for power in range(20)), *(3 * 2**power for power in range(20)), len(positions)}
+    return [row for row in positions if row['position'] in kept]
 
 
 def _positions(name: str, positions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -93,7 +104,7 @@ def _positions(name: str, positions: Sequence[Mapping[str, Any]]) -> list[dict[s
 
 def flip_frame(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a revision does to the attempt before it, in per cent, by position; of the pool with the longest chains."""
-    longest = max(found['chains'], key=lambda chains: chains['length'], default={'positions': []})
+    longest: Mapping[str, Any] = max(found['chains'], key=lambda each: each['length'], default={'positions': []})
     return [
         {'what': what, 'position': row['position'], 'num_questions': row[what]['num_questions'], **percent('share', row[what])}
         for what in _FLIPS
@@ -150,6 +161,7 @@ def plot_along_the_chain(ax: 'Axes', frame: Frame, column: str = 'chains') -> No
     """
     groups = grouped(frame, column)
     tints = _tints(groups, column)
+    is_crowded = len(groups) > (2 if column == 'level' else INTERVALS_AS_BANDS)
     for name, rows in groups.items():
         points = sorted(rows, key=lambda row: row['position'])
         inside = [row for row in points if not row['beyond_context']]
@@ -159,13 +171,13 @@ def plot_along_the_chain(ax: 'Axes', frame: Frame, column: str = 'chains') -> No
             size = 4.0 if len(points) <= 40 else 0.0
             label = _line_name(name, column, points[0]) if line == '-' else None
             ax.plot(x, y, line, marker='o', markersize=size, color=tints[name], label=label)
-        draw_interval(ax, [row['position'] for row in points], points, tints[name], as_bars=len(groups) > INTERVALS_AS_BANDS)
+        draw_interval(ax, [row['position'] for row in points], points, tints[name], as_bars=is_crowded)
         ax.axhline(points[0]['control'], color=tints[name], linewidth=1, linestyle='--', alpha=0.8)
     quiet = ax.xaxis.label.get_color()
     ax.plot([], [], '--', color=quiet, linewidth=1, label='first attempts: the same model in parallel')
     if any(row['beyond_context'] for row in frame):
         ax.plot([], [], ':', color=quiet, label='earlier attempts not all shown')
-    _position_axis(ax)
+    _position_axis(ax, frame)
     ax.set_ylabel('pass@1, %')
 
 
@@ -187,16 +199,17 @@ def plot_flips(ax: 'Axes', frame: Frame) -> None:
             ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         else:
             ax.errorbar(x, y, yerr=[below, above], fmt='none', ecolor=colour, capsize=3, elinewidth=1)
-    _position_axis(ax)
+    _position_axis(ax, frame)
     ax.set_xlabel('position of the revision in its chain')
     ax.set_ylabel('share of such attempts before it, %')
     ax.set_ylim(0, None)
 
 
-def _position_axis(ax: 'Axes') -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+def _position_axis(ax: 'Axes', frame: Frame) -> None:
+    """A tick at each position, or at some of them where these are many, the first among them."""
+    longest = max(row['position'] for row in frame)
+    step = next(step for step in (1, 2, 5, 10, 20, 50, longest) if longest <= _MOST_POSITIONS * step)
+    ax.set_xticks(sorted({1, *range(step, longest + 1, step)}))
     ax.set_xlabel('position in the chain')
 
 
@@ -212,7 +225,7 @@ def plot_ratio(ax: 'Axes', frame: Frame, column: str = 'n') -> None:
     tints = _tints(groups, column)
     for index, (name, rows) in enumerate(groups.items()):
         points = sorted(rows, key=lambda row: row['length'] / row['chains'])
-        nudge = 2 ** (0.12 * (index - (len(groups) - 1) / 2))
+        nudge = 2 ** (min(0.12, 0.5 / len(groups)) * (index - (len(groups) - 1) / 2))
         x = [nudge * row['length'] / row['chains'] for row in points]
         label = f'n = {name}' if column == 'n' else _line_name(name, column, points[0])
         ax.errorbar(
@@ -264,10 +277,10 @@ def plot_sequential_against_parallel(ax: 'Axes', frame: Frame) -> None:
 
 
 def _tints(groups: Mapping[Any, Any], column: str) -> dict[Any, Any]:
-    """Colours of lines: of a scale where they have an order, from its middle tones, which both pages show."""
+    """Colours of lines; along a scale where they have an order."""
     if column == 'chains':
         return dict(colours(groups))
-    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
 
-    ordered = sorted(groups)
-    return {name: colormaps['plasma'](0.15 + 0.65 * index / max(1, len(ordered) - 1)) for index, name in enumerate(ordered)}
+    scale, ordered = LinearSegmentedColormap.from_list('ordered', _SCALE), sorted(groups)
+    return {name: scale(index / max(1, len(ordered) - 1)) for index, name in enumerate(ordered)}

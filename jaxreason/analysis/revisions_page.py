@@ -9,10 +9,8 @@ from typing import Any
 from jaxreason.analysis import page, tables
 from jaxreason.analysis.drawing import picture_of
 from jaxreason.analysis.health_page import NOTHING, number
-from jaxreason.analysis.revision_figures import kind_of, revision_figures
+from jaxreason.analysis.revision_figures import kind_of, revision_figures, shown, told_positions
 from jaxreason.core.quantities import quantity
-
-_SHOWN = 12  # positions in a table; of longer chains the first ones and powers of two
 
 # What the paper found, by the beginning of a figure's name.
 _PAPER = {
@@ -108,21 +106,24 @@ def _one_chain(group: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _overall_best(group: Mapping[str, Any]) -> Iterator[str]:
-    yield f'{kind_of(group)}, at n = {group["best"][-1]["n"]} {_best(group["best"][-1])}'
+    yield f'{kind_of(group)}, at n = {group["best"][-1]["n"]} {_best(group)}'
 
 
 def _levels_best(group: Mapping[str, Any]) -> Iterator[str]:
-    largest = group['best'][-1]['n']
-    yield f'{kind_of(group)}, n = {largest}'
-    for part in group['by_difficulty']:
-        yield from (f'level {part["level"]} {_best(best)}' for best in part['best'] if best['n'] == largest)
+    yield f'{kind_of(group)}, n = {group["best"][-1]["n"]}'
+    yield from (f'level {part["level"]} {_best(part)}' for part in group['by_difficulty'] if part['best'])
 
 
-def _best(best: Mapping[str, Any]) -> str:
+def _best(part: Mapping[str, Any]) -> str:
+    """The best ratio at the largest n, of all questions or of a level."""
+    best = part['best'][-1]
     words = f'{best["ratio"]} is highest'
     if best['over_parallel'] is not None:
         words += f' ({tables.percent(best["over_parallel"], "+")} points over parallel)'
-    return f'{words}, not told apart from {", ".join(best["also"])}' if best['also'] else f'{words}, above all others'
+    if not best['also']:
+        return f'{words}, above all others'
+    others = sum(row['n'] == best['n'] for row in part['rows']) - 1
+    return f'{words}, not told apart from {"any other" if len(best["also"]) == others else ", ".join(best["also"])}'
 
 
 def _chain_table(chains: Mapping[str, Any]) -> str:
@@ -134,7 +135,7 @@ def _chain_table(chains: Mapping[str, Any]) -> str:
             tables.gain(row['over_first']),
             *(_share(row[what]) for what in _FLIPS),
         )
-        for row in _shown(chains['positions'])
+        for row in told_positions(chains['positions'])
     ]
     rows.append(('all', '', '', '', *(_share(chains[what]) for what in _FLIPS)))
     heads = ('attempt', 'chains', 'pass@1, %', 'over the first, points', *(f'{words}, %' for words in _FLIPS.values()))
@@ -142,7 +143,11 @@ def _chain_table(chains: Mapping[str, Any]) -> str:
     note = f'{chains["num_questions"]:,} questions, {seeds}; chains: of a question and seed those that were to be so long.'
     if any(row['beyond_context'] for row in chains['positions']):
         note += f' *: shown only the last {chains["context"]} of the attempts before it.'
-    return f'<h4>Chains of {page.text(chains["pool"])}</h4>{page.table(heads, rows)}<p class="quiet">{page.text(note)}</p>'
+    return f'<h4>{page.text(_title(chains))}</h4>{page.table(heads, rows)}<p class="quiet">{page.text(note)}</p>'
+
+
+def _title(chains: Mapping[str, Any]) -> str:
+    return f'Along the chains of {chains["pool"]}, {shown(chains["context"])}'
 
 
 def _level_table(chains: Mapping[str, Any]) -> str:
@@ -156,17 +161,10 @@ def _level_table(chains: Mapping[str, Any]) -> str:
             *(_share(row[what]) for what in _FLIPS),
         )
         for part in chains['by_difficulty']
-        for row in _shown(part['positions'])
+        for row in told_positions(part['positions'])
     ]
     heads = ('difficulty', 'attempt', 'questions', 'pass@1, %', 'over the first, points', *(f'{w}, %' for w in _FLIPS.values()))
-    return page.folded(f'Chains of {page.text(chains["pool"])} by difficulty', page.table(heads, rows))
-
-
-def _shown(positions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    if len(positions) <= _SHOWN + 4:
-        return list(positions)
-    kept = {*range(1, _SHOWN + 1), *(2**power for power in range(20)), len(positions)}
-    return [row for row in positions if row['position'] in kept]
+    return page.folded(f'{page.text(_title(chains))}, by difficulty', page.table(heads, rows))
 
 
 def _share(value: Mapping[str, Any] | None) -> str:

@@ -28,7 +28,9 @@ def grid(most: int, vote: str, **about: Any) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def attempt(number: int, turn: int, verdict: str, answer: str | None, scores: Mapping[str, float] | None = None) -> PoolCandidate:
+def attempt(
+    number: int, turn: int, verdict: str, answer: str | None, scores: Mapping[str, float] | None = None
+) -> PoolCandidate:
     """Attempt `turn` of chain `number`, both from 0."""
     return PoolCandidate(
         sample=sample_of(number, turn),
@@ -69,7 +71,9 @@ def write_chain_run(
         'strategies': strategies,
         'n': list(n),
         'seeds': list(seeds),
-        'verifiers': {name: {'source': f'runs/{name}'} for name in {s['verifier'] for s in strategies.values() if 'verifier' in s}},
+        'verifiers': {
+            name: {'source': f'runs/{name}'} for name in {s['verifier'] for s in strategies.values() if 'verifier' in s}
+        },
         'model': {'source': 'nano'},
     }
     config = configs.build(EvaluateConfig, settings)
