@@ -106,12 +106,12 @@ def _one_chain(group: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _overall_best(group: Mapping[str, Any]) -> Iterator[str]:
-    yield f'{kind_of(group)}, at n = {group["best"][-1]["n"]} {_best(group)}'
+    yield f'{kind_of(group)}, at n = {group["best"][-1]["n"]}: {_best(group)}'
 
 
 def _levels_best(group: Mapping[str, Any]) -> Iterator[str]:
     yield f'{kind_of(group)}, n = {group["best"][-1]["n"]}'
-    yield from (f'level {part["level"]} {_best(part)}' for part in group['by_difficulty'] if part['best'])
+    yield from (f'level {part["level"]}: {_best(part)}' for part in group['by_difficulty'] if part['best'])
 
 
 def _best(part: Mapping[str, Any]) -> str:

@@ -106,7 +106,7 @@ def test_independent_samples_are_no_chains():
 
 def test_pools_are_told_apart():
     other = pool_of('a', [chain(0, '11')], name='chains1')
-    assert [(each['pool'], each['length']) for each in along_chains([A, B, other], {'chains1': 1})] == [
+    assert [(each['pool'], each['length']) for each in along_chains([A, B, other], PLAN)] == [
         ('chains1', 2),
         ('chains4', 3),
     ]

@@ -1,5 +1,7 @@
 """Sequential against parallel: by hand on ten questions."""
 
+import dataclasses
+
 import pytest
 
 from jaxreason.analysis.ratios import by_ratio
@@ -105,6 +107,13 @@ def test_what_chooses_otherwise_is_another_group():
     }
     found = compared(records_of(dict.fromkeys(strategies, 'abc'), ns=(4,)), strategies)
     assert len(found) == 4 and all(group['best'] == [] and len(group['rows']) == 1 for group in found)
+
+
+def test_what_worked_under_a_limit_is_another_group():
+    free = records_of(RIGHT, ns=(4,))
+    held = [dataclasses.replace(each, budget={'tokens': 9}, pool=f'{each.strategy}.tokens9') for each in free]
+    groups = compared([*free, *held[: len(QUESTIONS)]], STRATEGIES)
+    assert [(group['budget'], len(group['rows'])) for group in groups] == [({}, 3), ({'tokens': 9}, 1)]
 
 
 def test_a_run_that_does_not_revise_has_no_ratios():
