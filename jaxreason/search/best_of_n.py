@@ -31,7 +31,7 @@ class BestOfN(Parallel):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.vote is Vote.MAJORITY:
+        if self.vote == Vote.MAJORITY:
             raise ValueError('vote: best_of_n takes weighted or naive, got majority: use the strategy majority.')
 
     @property

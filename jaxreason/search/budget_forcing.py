@@ -58,12 +58,12 @@ class BudgetForcing(Divisible):
             raise ValueError(f'max_thinking_tokens must be at least 1, or null, got {self.max_thinking_tokens}.')
         if self.max_thinking_tokens is not None and not self.end + self.final:
             raise ValueError('max_thinking_tokens needs the words that end thinking, got none: set end, final, or both.')
-        if self.vote is Vote.MAJORITY and self.verifier is not None:
+        if self.vote == Vote.MAJORITY and self.verifier is not None:
             raise ValueError(f'verifier: majority asks none, got {self.verifier!r}: set vote to weighted or naive.')
 
     @property
     def judges(self) -> tuple[str | None, ...]:
-        return () if self.vote is Vote.MAJORITY else (self.verifier,)
+        return () if self.vote == Vote.MAJORITY else (self.verifier,)
 
     @property
     def generations(self) -> int:

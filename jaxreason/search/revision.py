@@ -46,12 +46,12 @@ class Revision(Strategy):
         for name, what in (('chains', 'chain'), ('length', 'attempt of a chain'), ('context', 'attempt to be shown')):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1 {what}, got {getattr(self, name)}.')
-        if self.vote is Vote.MAJORITY and self.verifier is not None:
+        if self.vote == Vote.MAJORITY and self.verifier is not None:
             raise ValueError(f'verifier: majority asks none, got {self.verifier!r}: set vote to weighted or naive.')
 
     @property
     def judges(self) -> tuple[str | None, ...]:
-        return () if self.vote is Vote.MAJORITY else (self.verifier,)
+        return () if self.vote == Vote.MAJORITY else (self.verifier,)
 
     @property
     def generations(self) -> int:
@@ -90,7 +90,7 @@ class Revision(Strategy):
 
     def choose(self, candidates: Sequence[Candidate]) -> Choice:
         """Picks an answer from the attempts of whole chains."""
-        if self.vote is not Vote.WEIGHTED:
+        if self.vote != Vote.WEIGHTED:
             return choose(candidates, self.vote, self.agg_strategy)
         scores = {c.sample: solution_score(c, self.agg_strategy) for c in candidates}
         standing = [one for chain in chains_of(candidates) if (one := self._stands_for(chain, scores)) is not None]

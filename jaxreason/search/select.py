@@ -50,7 +50,7 @@ def choose(candidates: Sequence[Candidate], vote: Vote, aggregation: Aggregation
     Returns:
         The choice; its answer is None where no candidate names one.
     """
-    return elect(candidates, [1.0 if vote is Vote.MAJORITY else solution_score(c, aggregation) for c in candidates], vote)
+    return elect(candidates, [1.0 if vote == Vote.MAJORITY else solution_score(c, aggregation) for c in candidates], vote)
 
 
 def elect(candidates: Sequence[Candidate], scores: Sequence[float], vote: Vote = Vote.WEIGHTED) -> Choice:
@@ -93,8 +93,8 @@ def tally(keys: Sequence[str | None], scores: Sequence[float], vote: Vote) -> di
     for key, score in zip(keys, scores, strict=True):
         if key is None:
             continue
-        if vote is Vote.NAIVE:
+        if vote == Vote.NAIVE:
             weights[key] = max(weights.get(key, -math.inf), score)
         else:
-            weights[key] = weights.get(key, 0.0) + (1.0 if vote is Vote.MAJORITY else score)
+            weights[key] = weights.get(key, 0.0) + (1.0 if vote == Vote.MAJORITY else score)
     return weights

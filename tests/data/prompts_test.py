@@ -14,7 +14,7 @@ from jaxreason.core import config
 from jaxreason.core.errors import ConfigError, TokenizerError
 from jaxreason.core.types import Problem
 from jaxreason.data.datasets import load_problems
-from jaxreason.data.prompts import PromptSpec, shipped_examples
+from jaxreason.data.prompts import REVISE, PromptSpec, shipped_examples
 from jaxreason.data.tokenizer import Tokenizer
 
 SMALL = json.loads((Path(__file__).parent / 'golden' / 'small_vocabulary.json').read_text(encoding='utf-8'))
@@ -325,3 +325,60 @@ def test_the_real_template_of_smollm2():
     for cut in (0, whole.index('Then'), whole.index('The final')):
         part = spec.encode(tokenizer, 'What is (2 + 2) * 3?', whole[:cut])
         assert part == ids[: len(part)] and tokenizer.decode(part).endswith(whole[:cut])
+
+
+def test_attempts_are_turns_and_a_better_answer_is_asked_for():
+    spec = PromptSpec(answer_format='hash', instruction='Go.')
+    assert spec.messages('How many?', ['Three.', 'Four.'])[-4:] == [
+        {'role': 'assistant', 'content': 'Three.'},
+        {'role': 'user', 'content': f'{REVISE}\n\nGo.'},
+        {'role': 'assistant', 'content': 'Four.'},
+        {'role': 'user', 'content': f'{REVISE}\n\nGo.'},
+    ]
+    own = dataclasses.replace(spec, revise='Again.')
+    assert own.render('How many?', 'Five', TOKENIZERS['smollm'], attempts=['Three.']).endswith(
+        '<|im_start|>assistant\nThree.<|im_end|>\n<|im_start|>user\nAgain.<|im_end|>\n<|im_start|>assistant\nFive'
+    )
+
+
+def test_attempts_in_plain_text_are_not_further_questions():
+    spec = PromptSpec(template='plain', answer_format='plain', instruction='', revise='Again.')
+    assert spec.render('Q?', attempts=['A.', 'B.']) == (
+        'Question: Q?\nSolution:\nA.\n\nAgain.\nSolution:\nB.\n\nAgain.\nSolution:\n'
+    )
+
+
+def test_raw_attempts_stand_in_the_frame_of_the_answer():
+    spec = PromptSpec(template='raw', attempt_columns=4)
+    assert spec.render('1+2=', attempts=['3', '12345']) == '1+2=3   \n1+2=12345\n1+2='
+
+
+def test_no_attempts_change_no_prompt():
+    for template in ('chat', 'plain'):
+        spec = PromptSpec(template=template, few_shot=1)
+        again = dataclasses.replace(spec, revise='Again.', attempt_columns=9)
+        assert spec.encode(TOKENIZERS['qwen'], 'Q?') == again.encode(TOKENIZERS['qwen'], 'Q?', attempts=())
+
+
+@pytest.mark.parametrize('style', STYLES)
+def test_an_attempt_cannot_spell_a_special_piece(style):
+    tokenizer = TOKENIZERS[style]
+    special = tokenizer.special_text(tokenizer.eos_ids[0])
+    spec = PromptSpec(few_shot=0, instruction='')
+    plain, wicked = (spec.encode(tokenizer, 'Q?', attempts=[f'A {word} B']) for word in ('x', special))
+    assert wicked.count(tokenizer.eos_ids[0]) == plain.count(tokenizer.eos_ids[0])
+
+
+@pytest.mark.parametrize('style', STYLES)
+@pytest.mark.parametrize('num_attempts', [0, 1, 4])
+def test_the_longest_prompt_is_foreseen(style, num_attempts):
+    tokenizer, spec = TOKENIZERS[style], PromptSpec(instruction='Go.')
+    attempt = 'one two three four'
+    room = spec.most_tokens(tokenizer, 'How?', num_attempts, len(tokenizer.encode(attempt)) + 1)
+    assert len(spec.encode(tokenizer, 'How?', attempts=[attempt] * num_attempts)) <= room
+
+
+@pytest.mark.parametrize('options', [{'template': 'raw', 'revise': 'Again.'}, {'attempt_columns': -1}])
+def test_bad_settings_of_attempts_are_refused(options):
+    with pytest.raises(ConfigError, match='revise|attempt_columns'):
+        PromptSpec(**options)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxreason.core.errors import TokenizerError
+from jaxreason.core.errors import ConfigError, TokenizerError
 from jaxreason.core.verifier_spec import Layout, Unscored
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.data.verifier_layout import Typesetter, token_id
@@ -130,3 +130,30 @@ def test_a_template_that_drops_a_turn_is_refused():
     tokenizer.chat_template = '{{ messages[-1].content }}'
     with pytest.raises(TokenizerError, match='drops or moves turns'):
         Typesetter(QWEN, 'marker', tokenizer)
+
+
+def test_earlier_attempts_stand_before_the_question(case):
+    name, tokenizer, blind = case
+    layout, boundary = CASES[name]
+    none = blind.lay('How?', STEPS)
+    wanted = dataclasses.replace(layout, attempts=2, attempt='Try: {attempt}\n')
+    setter = Typesetter(wanted, boundary, tokenizer)
+    assert setter.lay('How?', STEPS) == none == blind.lay('How?', STEPS, ('One.',))
+    text = written(tokenizer, setter.lay('How?', STEPS, ('Zero.', 'One.', 'Two.')).ids)
+    assert text.replace(' ', '').count('Try:One.\nTry:Two.\n'.replace(' ', '')) == 1 and 'Zero' not in text
+    assert len(setter.lay('How?', STEPS, ('One.',)).reads) == len(STEPS)
+
+
+def test_an_attempt_may_hold_the_words_that_are_replaced():
+    tokenizer = tokenizer_of('skywork-o1-open-prm')
+    layout = dataclasses.replace(SKYWORK, attempts=1, attempt='{question} {attempt}|', attempt_columns=14)
+    laid = Typesetter(layout, 'marker', tokenizer).lay('{attempt}?', ('So 2.',), ('{question}!',))
+    assert written(tokenizer, laid.ids) == '<|endoftext|>{attempt}? {question}!   |{attempt}?\nSo 2.\n'
+
+
+@pytest.mark.parametrize(
+    'options, message', [({'attempt': 'x'}, 'attempt must hold {attempt}'), ({'attempts': -1}, 'attempts must be in')]
+)
+def test_bad_settings_of_attempts_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Layout(**options)
