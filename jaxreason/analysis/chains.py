@@ -61,14 +61,18 @@ def along_chains(
         levels: difficulty of every question, 1 the easiest; None where it is not known.
 
     Returns:
-        A dict of JSON values a pool: `pool`, `context` (None where it is not known), `num_questions`, `num_seeds`, `num_chains`
-        (of a question and seed), `length` (of the longest), `positions`, `by_difficulty` (of every level that has questions:
-        `level`, `num_questions`, `positions`, and what is told of all revisions) and `verifiers` (`verifiers_on_chains`). Of
-        all revisions together: `lost` (share of right attempts whose revision is not right), `won` (share of other attempts
-        whose revision is right), `repeated` (share of revisions with the answer of the attempt before). Of each position:
-        `position` (from 1), `num_chains` (asked to be that long), `num_ended` (of all questions and seeds, that were shorter),
-        `beyond_context` (earlier attempts are no longer all shown), `pass_at_1`, `over_first` (paired difference to position
-        1; None there), and `lost`, `won` and `repeated` of the revisions at this position; None where there is none.
+        A dict of JSON values a pool, with its `pool`, `context` (None where it is not known), `num_questions`, `num_seeds`,
+        `num_chains` (of a question and seed), `length` (of the longest) and:
+
+        - `positions`: from 1 on `position`, `num_chains` (that were to be so long), `num_ended` (of all questions and seeds,
+          that were shorter), `beyond_context` (whether earlier attempts are no longer all shown), `pass_at_1`, `over_first`
+          (paired difference to position 1; None there), and `lost`, `won`, `repeated` of the revisions at this position.
+        - `lost`, `won`, `repeated`, of all revisions: the share of right attempts whose revision is not right, of other
+          attempts whose revision is right, and of revisions with the answer of the attempt before; None where there is none.
+        - `past_context`: paired difference of the last position to the last one that is shown all attempts before it; None
+          where that is the last.
+        - `by_difficulty`: of every level with questions `level`, `num_questions`, `positions`, `lost`, `won`, `repeated`.
+        - `verifiers`: see `verifiers_on_chains`.
     """
     return [_summary(family, levels) for family in _families(pools, plans)]
 
@@ -115,6 +119,7 @@ def _summary(family: _Family, levels: Mapping[str, int] | None) -> dict[str, Any
         'num_seeds': len({seed for by_seed in family.parts.values() for seed in by_seed}),
         'num_chains': len(family.lengths),
         'length': family.lengths[0],
+        'past_context': _past_context(family, counts),
         'positions': _positions(family, counts),
         **_revisions(_Counts(*(column.sum(axis=1) for column in counts))),
         'by_difficulty': [
@@ -174,6 +179,12 @@ def _positions(family: _Family, counts: _Counts) -> list[dict[str, Any]]:
         }
         for turn in range(family.lengths[0])
     ]
+
+
+def _past_context(family: _Family, counts: _Counts) -> dict[str, Any] | None:
+    if family.context is None or family.context >= family.lengths[0] - 1:
+        return None
+    return interval(bootstrap_mean(counts.right[:, -1] - counts.right[:, family.context], NUM_RESAMPLES))
 
 
 def _revisions(counts: _Counts) -> dict[str, Any]:

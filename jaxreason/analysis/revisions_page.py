@@ -82,6 +82,11 @@ def _along(chains: Mapping[str, Any]) -> str:
         f'at attempt {last["position"]}, {tables.percent(last["over_first"], "+")} points, which is '
         f'{_verdict(last["over_first"])}; the highest point is at attempt {best["position"]}'
     )
+    if chains['past_context'] is not None:
+        words += (
+            f'; after attempt {chains["context"] + 1}, the last that is shown all before it, it changes by '
+            f'{tables.percent(chains["past_context"], "+")} points'
+        )
     if last['num_ended']:
         words += f'; {last["num_ended"]:,} of the chains ended before that, for want of room or budget, and count as they ended'
     return words

@@ -38,6 +38,7 @@ def test_every_position_by_hand(found):
     assert points(rows, 'pass_at_1') == pytest.approx([(2 / 3 + 1 / 3) / 2, (0.5 + 0.5) / 2, (0.5 + 0) / 2], abs=1e-6)
     assert points(rows, 'over_first') == [None, 0, pytest.approx(-0.25)]
     assert [row['beyond_context'] for row in rows] == [False, False, True]
+    assert found['past_context']['point'] == -0.25  # from 2, the last that is shown all, to 3
     assert {name: found[name] for name in ('pool', 'context', 'num_questions', 'num_seeds', 'num_chains', 'length')} == {
         'pool': 'chains4',
         'context': 1,
@@ -67,7 +68,9 @@ def test_an_interval_holds_its_point_and_one_question_has_none(found):
 
 def test_without_a_plan_chains_were_to_be_as_long_as_they_are_anywhere(found):
     [summary] = along_chains([A, B], {})
-    assert summary['context'] is None and not any(row['beyond_context'] for row in summary['positions'])
+    assert summary['context'] is None is summary['past_context'] and not any(
+        row['beyond_context'] for row in summary['positions']
+    )
     assert points(summary['positions'], 'pass_at_1') == points(found['positions'], 'pass_at_1')
     [alone] = along_chains([A], {})
     assert [row['num_chains'] for row in alone['positions']] == [3, 2, 1]
