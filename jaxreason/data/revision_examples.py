@@ -1,7 +1,8 @@
 """Labelled solutions as what a revision model learns: a right answer after wrong ones, which are shown and not learnt.
 
 An answer is learnt if it is right, ended by itself, and every attempt before it was wrong: of trajectories that were put
-together so, all of them; of sampled chains those that stop at their first right answer.
+together so, all of them; of sampled chains those that stop at their first right answer. What stood before the attempts that
+a set shows is not known: of chains that are longer than what their attempts were shown, later right answers count as first.
 
 References:
     Snell et al., Scaling LLM Test-Time Compute Optimally, 2024, section 6.1 and appendices L and P.

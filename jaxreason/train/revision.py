@@ -45,7 +45,8 @@ class RevisionOptimiser(OptimiserConfig):
 class RevisionLoop(LoopConfig):
     """How long and in what portions; the attributes are those of `LoopConfig`.
 
-    The paper takes a checkpoint slightly after the held-out loss has begun to rise: set `after_lowest`.
+    The paper takes a checkpoint slightly after the held-out loss has begun to rise: set `after_lowest`. Its batch is 128
+    examples, here it is 128 rows, and short examples share one: lower `batch` where they are much shorter than `length`.
     """
 
     batch: int = 128

@@ -112,7 +112,7 @@ class PrmConfig(RewardConfig):
     target: Literal['soft', 'hard'] = 'soft'
 
     def targets(self, solution: LabelledSolution) -> Sequence[float | None]:
-        if len(solution.rollouts) < len(solution.steps) or not all(solution.rollouts):
+        if len(solution.rollouts) < len(solution.steps):
             raise DataError(
                 f'labels of question {solution.question_id[:80]}, sample {solution.sample}: expected rollouts from every step, '
                 'got steps without; label with kind steps, or train orm, which learns from answers alone.'
