@@ -19,7 +19,7 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxreason.core import config as config_files
-from jaxreason.core.errors import ConfigError
+from jaxreason.core.errors import ConfigError, DataError
 from jaxreason.core.keys import fold
 from jaxreason.core.labels import LabelledSolution
 from jaxreason.core.model_spec import ModelSpec
@@ -109,6 +109,11 @@ class PrmConfig(RewardConfig):
     target: Literal['soft', 'hard'] = 'soft'
 
     def targets(self, solution: LabelledSolution) -> Sequence[float | None]:
+        if not solution.rollouts:
+            raise DataError(
+                f'labels.source: expected labels of steps, got solutions without rollouts (question {solution.question_id[:80]}); '
+                'label with labels.kind: steps, or train orm, which asks for none.'
+            )
         return solution.soft if self.target == 'soft' else tuple(map(float, solution.hard))
 
 
