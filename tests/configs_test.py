@@ -9,6 +9,7 @@ from jaxreason.core import config
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.label_config import LabelConfig
 from jaxreason.evaluate.step_judgement import StepJudgementConfig
+from jaxreason.train.revision import RevisionConfig
 from jaxreason.train.reward import OrmConfig, PrmConfig
 from jaxreason.train.sft import SftConfig
 
@@ -20,6 +21,7 @@ KINDS = {  # by the verb of the first line
     'train sft': SftConfig,
     'train prm': PrmConfig,
     'train orm': OrmConfig,
+    'train revision': RevisionConfig,
 }
 
 

@@ -2,8 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxreason.cli import job
 from jaxreason.core.quantities import quantity
@@ -14,11 +15,13 @@ def add_parser(subparsers) -> None:
     job.add_parser(
         subparsers,
         'label',
-        help='problems -> solutions with Monte-Carlo labels of their steps, as a data set',
-        about='Samples solutions, and from the end of every step rollouts: the share of right ones is its label. '
+        help='problems -> labelled solutions as a data set',
+        about='Samples solutions and grades them. labels.kind says what becomes of them: steps (the default; from the end of '
+        'every step rollouts, the share of right ones is its label), trajectories (wrong samples, then a right one, for train '
+        'revision) or chains (every attempt of chains of revisions, for a verifier of revisions). '
         'Rerun the same command to go on where it stopped. Any field is set by its dotted name, for example labels.rollouts=8.',
         config='what to label',
-        dry_run='rollouts, tokens and FLOPs to expect',
+        dry_run='samples, tokens and FLOPs to expect',
     )
 
 
@@ -39,21 +42,17 @@ def _job(path: Path) -> job.Job:
 
 
 def _finish(out: Path, config) -> None:
-    print(_summary(json.loads((out / 'summary.json').read_text(encoding='utf-8'))))
+    summary = json.loads((out / 'summary.json').read_text(encoding='utf-8'))
+    print('\n'.join(_lines(summary, config.labels.closing(summary))))
 
 
-def _summary(summary) -> str:
-    """What a run has made, in a few lines."""
-    by_step = zip(summary['mean_label_by_step'], summary['labels_by_step'], strict=True)
-    means = '  '.join(f'{index}: {mean:.2f} ({count:,})' for index, (mean, count) in enumerate(by_step, 1))
+def _lines(summary: Mapping[str, Any], closing: Sequence[str]) -> list[str]:
+    """What a run has made, in a few lines; `closing` says what its kind of labels has to add."""
     dropped = ', '.join(f'{count:,} {reason.replace("_", " ")}' for reason, count in sorted(summary['dropped'].items()))
-    rollouts = sum(summary['rollouts'].values())
-    return '\n'.join(
-        [
-            f'{summary["questions"]:,} questions, {summary["samples"]:,} samples, dropped: {dropped or "none"}',
-            f'{summary["kept"]:,} solutions kept, {summary["correct"]:,} of them right',
-            f'{summary["labels"]:,} labels from {rollouts:,} rollouts, mean {summary["mean_label"]:.3f}',
-            f'mean label by step (solutions that have it): {means}',
-            f'{summary["cost"]["new_tokens"]:,} tokens drawn, {quantity(summary["flops"], "FLOPs")}',
-        ]
-    )
+    cost = summary['cost']
+    return [
+        f'{summary["questions"]:,} questions, {summary["samples"]:,} samples, not kept: {dropped or "none"}',
+        f'{summary["kept"]:,} solutions kept, {summary["correct"]:,} of them right',
+        *closing,
+        f'{cost["new_tokens"]:,} tokens drawn, prompts of {cost["prompt_tokens"]:,}, {quantity(summary["flops"], "FLOPs")}',
+    ]

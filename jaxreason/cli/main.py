@@ -22,7 +22,7 @@ VERBS = {
     'solve': 'answer a question, or a file of questions, and show the votes',
     'evaluate': 'problems x strategies x budgets x seeds -> records, metrics, a table; resumable',
     'train': 'a policy learns worked solutions (sft); resumable',
-    'label': 'problems -> solutions with Monte-Carlo labels of their steps, as a data set; resumable',
+    'label': 'problems -> labelled solutions as a data set: of steps, revisions, chains; resumable',
     'report': 'one HTML page from run folders',
     'weights': 'fetch, inspect or export model weights',
 }

@@ -82,15 +82,19 @@ class EvaluateDisplay(Display):
 
 
 class LabelDisplay(Display):
-    """Of every question how many samples are kept and right, and the mean of its labels."""
+    """Of every question how many samples are right, the mean of its labels, and how many solutions follow earlier attempts."""
 
     def _row(self, progress: RunProgress, finished: LabelledQuestion) -> Text:
         soft = [value for solution in finished.solutions for value in solution.soft]
         right = sum(solution.is_correct for solution in finished.solutions)
         name = printable(finished.question_id[:24])
-        row = Text(f'{progress.done:>4}/{progress.total}  {name:<14} {right:>3}/{len(finished.solutions)} right')
-        row.append(f'  {len(soft):>4} labels' + (f', mean {sum(soft) / len(soft):.2f}' if soft else ''))
-        dropped = sum(finished.dropped.values())
+        wrong = finished.dropped.get('wrong', 0)
+        row = Text(f'{progress.done:>4}/{progress.total}  {name:<14} {right:>3}/{len(finished.solutions) + wrong} right')
+        if soft:
+            row.append(f'  {len(soft):>4} labels, mean {sum(soft) / len(soft):.2f}')
+        if following := sum(bool(solution.attempts) for solution in finished.solutions):
+            row.append(f'  {following:>4} after earlier attempts')
+        dropped = sum(finished.dropped.values()) - wrong
         return row.append(f'  {dropped} dropped', 'yellow') if dropped else row
 
 

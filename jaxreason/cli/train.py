@@ -19,6 +19,7 @@ KINDS = {
     'sft': ('jaxreason.train.sft', 'SftConfig'),
     'prm': ('jaxreason.train.reward', 'PrmConfig'),
     'orm': ('jaxreason.train.reward', 'OrmConfig'),
+    'revision': ('jaxreason.train.revision', 'RevisionConfig'),
 }
 
 

@@ -5,6 +5,7 @@ The address of a draw is (seed, question id, sample, position); a fork of rank 1
 """
 
 import hashlib
+import json
 import zlib
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,11 @@ def question_words(question_id: str) -> tuple[int, int]:
 def text_id(text: str) -> str:
     """An id for a question that came as plain text: the first 16 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]
+
+
+def address_number(*path: str | int) -> int:
+    """A whole number in [0, 2^256) that the address alone decides: for choices that are made beside the device."""
+    return int(hashlib.sha256(json.dumps(path).encode()).hexdigest(), 16)
 
 
 def check_seed(seed: int) -> int:

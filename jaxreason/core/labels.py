@@ -1,4 +1,4 @@
-"""What labelling writes down: solutions with a label for every step, and what each label rests on and cost."""
+"""What labelling writes down: solutions with what is known of their steps and their end, what it rests on and what it cost."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelledSolution:
-    """One sampled solution, its steps labelled by rollouts.
+    """One sampled solution, graded; its steps are labelled by rollouts, or have no labels at all.
 
     Attributes:
         question_id: which question.
@@ -23,7 +23,8 @@ class LabelledSolution:
         verdict: `Verdict` as text.
         correct: of each step, how many of its rollouts were graded correct.
         rollouts: of each step, how many there were. A step that ends the solution leaves nothing to draw: its only rollout is
-            the solution itself.
+            the solution itself. Where nothing was rolled out, nothing is known of a step: then this is empty, and so are
+            `correct`, `flops` and `new_tokens`.
         flops: of each step, FLOPs of its rollouts.
         new_tokens: of each step, tokens that its rollouts drew.
         own_flops: FLOPs of the solution itself, without the prompt.
@@ -52,12 +53,12 @@ class LabelledSolution:
 
     @property
     def soft(self) -> tuple[float, ...]:
-        """Share of correct rollouts of each step."""
+        """Share of correct rollouts of each step; empty where there were none."""
         return tuple(correct / rollouts for correct, rollouts in zip(self.correct, self.rollouts, strict=True))
 
     @property
     def hard(self) -> tuple[bool, ...]:
-        """Of each step, whether any of its rollouts was correct."""
+        """Of each step, whether any of its rollouts was correct; empty where there were none."""
         return tuple(correct > 0 for correct in self.correct)
 
     @property
@@ -73,7 +74,8 @@ class LabelledQuestion:
     Attributes:
         question_id: which question.
         solutions: those that were kept, by sample.
-        dropped: samples that were not, by reason: `unanswered` (no answer to be read), `too_many_steps`, `failed` (a NaN).
+        dropped: samples that were not, by reason: `unanswered` (no answer to be read), `too_many_steps`, `failed` (a NaN); of
+            trajectories also `unjudged`, and `wrong`: those are shown before the others.
         rollouts: how the rollouts of kept solutions ended: by verdict, and `unanswered` (no answer; not correct either).
         cost: of everything, as the fields of `Cost` that are not 0: `lookahead` is the rollouts, `discarded` what was dropped.
     """

@@ -19,10 +19,11 @@ _QUESTIONS, _SOLUTIONS = ('prompt', 'question'), ('solution', 'steps')
 
 
 class Worked(NamedTuple):
-    """A question and a solution to learn, as text."""
+    """A question and a solution to learn, as text; `attempts` are earlier ones that stand before it, the oldest first."""
 
     question: str
     solution: str
+    attempts: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,19 +70,28 @@ def load_examples(spec: ExampleSpec, prompt: PromptSpec, tokenizer: Tokenizer) -
         DataError: the file cannot be read, a row lacks something, or nothing is left to learn from.
         TokenizerError: the tokenizer cannot write a text, or has no end token.
     """
+    train, held_out = read_worked(spec, prompt)
+    return encode_worked(train, prompt, tokenizer), encode_worked(held_out, prompt, tokenizer)
+
+
+def encode_worked(worked: Sequence[Worked], prompt: PromptSpec, tokenizer: Tokenizer) -> list[Example]:
+    """Encodes worked solutions; each ends with the tokenizer's first end token.
+
+    Raises:
+        TokenizerError: the tokenizer cannot write a text, or has no end token.
+    """
     ends = tokenizer.eos_ids[:1]
     if not ends:
         raise TokenizerError('tokenizer: has no end token, a solution could not be told to end; name one in its configuration.')
-    train, held_out = read_worked(spec, prompt)
 
-    def encode(worked: Worked) -> Example:
-        start = prompt.encode(tokenizer, worked.question)
-        whole = prompt.encode(tokenizer, worked.question, worked.solution)
+    def encode(each: Worked) -> Example:
+        start = prompt.encode(tokenizer, each.question, attempts=each.attempts)
+        whole = prompt.encode(tokenizer, each.question, each.solution, each.attempts)
         # One text with the prompt, unless a token spans both: the policy will be asked to go on from the prompt's own ids.
-        solution = whole[len(start) :] if whole[: len(start)] == start else tokenizer.encode(worked.solution)
+        solution = whole[len(start) :] if whole[: len(start)] == start else tokenizer.encode(each.solution)
         return Example(tuple(start), (*solution, *ends))
 
-    return [encode(worked) for worked in train], [encode(worked) for worked in held_out]
+    return [encode(each) for each in worked]
 
 
 def read_worked(spec: ExampleSpec, prompt: PromptSpec) -> tuple[list[Worked], list[Worked]]:
@@ -93,7 +103,8 @@ def read_worked(spec: ExampleSpec, prompt: PromptSpec) -> tuple[list[Worked], li
             list(itertools.islice(_generated(spec, prompt, 'held-out'), spec.held_out)),
         )
     found = list(_from_file(Path(spec.source), prompt))
-    by_text = sorted(range(len(found)), key=lambda index: hashlib.sha256('\0'.join(found[index]).encode()).digest())
+    texts = [f'{worked.question}\0{worked.solution}' for worked in found]
+    by_text = sorted(range(len(found)), key=lambda index: hashlib.sha256(texts[index].encode()).digest())
     kept_out = set(by_text[len(found) - spec.held_out :]) if spec.held_out else set()
     train = [worked for index, worked in enumerate(found) if index not in kept_out][: spec.limit]
     if not train or len(found) < spec.held_out:

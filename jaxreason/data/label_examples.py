@@ -108,7 +108,7 @@ def set_examples(
     typesetter: Typesetter,
     longest: int,
 ) -> tuple[list[JudgedExample], Counter[Unscored]]:
-    """Writes solutions in a verifier's layout.
+    """Writes solutions in a verifier's layout, which says how many of the attempts before them it shows.
 
     Args:
         solutions: labelled ones.
@@ -121,7 +121,7 @@ def set_examples(
     """
     made, lost = [], Counter[Unscored]()
     for solution, wanted in zip(solutions, targets, strict=True):
-        laid = typesetter.lay(solution.question, solution.steps)
+        laid = typesetter.lay(solution.question, solution.steps, solution.attempts)
         if isinstance(laid, Laid) and len(laid.ids) > longest:
             laid = Unscored.TOO_LONG
         if isinstance(laid, Unscored):

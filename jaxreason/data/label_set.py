@@ -29,12 +29,16 @@ SPLIT = 'train'  # the only one: who trains holds questions out
 _TEXTS = ('question_id', 'question', 'gold', 'finish', 'answer', 'verdict')
 _NUMBERS = ('seed', 'sample', 'own_flops')
 _LISTS = ('tokens', 'step_ends', 'correct', 'rollouts', 'flops', 'new_tokens')
+_TEXT_LISTS = ('steps', 'attempts')
 
 
 class JaxreasonLabels(tfds.core.GeneratorBasedBuilder):
-    """Sampled solutions, each step with the share of its rollouts that ended with the right answer."""
+    """Sampled solutions, graded, with the earlier attempts that they were to improve, if any.
 
-    VERSION = tfds.core.Version('1.0.0')
+    Where a solution's steps are labelled, each has the share of its rollouts that ended with the right answer.
+    """
+
+    VERSION = tfds.core.Version('1.1.0')  # 1.0.0 had no attempts
     url_infos: dict = {}  # nothing is downloaded; looking for checksum files would need the package to lie in a folder
 
     def __init__(self, *, solutions: Sequence[LabelledSolution], **options: Any):
@@ -46,10 +50,11 @@ class JaxreasonLabels(tfds.core.GeneratorBasedBuilder):
             **{name: tfds.features.Text() for name in _TEXTS},
             **{name: np.int64 for name in _NUMBERS},
             **{name: tfds.features.Sequence(np.int64) for name in _LISTS},
-            'steps': tfds.features.Sequence(tfds.features.Text()),
+            **{name: tfds.features.Sequence(tfds.features.Text()) for name in _TEXT_LISTS},
             'soft': tfds.features.Sequence(np.float32),
             'hard': tfds.features.Sequence(np.bool_),
             'is_correct': np.bool_,
+            'attempts_correct': tfds.features.Sequence(np.bool_),
         }
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), description=self.__doc__)
 
@@ -59,7 +64,8 @@ class JaxreasonLabels(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for solution in self._solutions:
             row = {name: getattr(solution, name) for name in (*_TEXTS, *_NUMBERS, 'is_correct')}
-            row |= {name: list(getattr(solution, name)) for name in (*_LISTS, 'steps', 'soft', 'hard')}
+            lists = (*_LISTS, *_TEXT_LISTS, 'soft', 'hard', 'attempts_correct')
+            row |= {name: list(getattr(solution, name)) for name in lists}
             yield f'{solution.seed}/{solution.sample}/{solution.question_id}', row
 
 
@@ -75,7 +81,7 @@ def write_labels(folder: Path, solutions: Sequence[LabelledSolution]) -> None:
         RunError: it cannot be written.
     """
     if not solutions:
-        raise DataError('no labelled solution is left to write: every sample was dropped; let the policy state its answers.')
+        raise DataError('no labelled solution is left to write: every sample was dropped; summary.json says for what reasons.')
     part = folder.with_name(f'.{folder.name}.part')
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -128,4 +134,6 @@ def _solution(row: dict[str, Any]) -> LabelledSolution:
     fields: dict[str, Any] = {name: row[name].decode() for name in _TEXTS}
     fields |= {name: int(row[name]) for name in _NUMBERS}
     fields |= {name: [int(number) for number in row[name]] for name in _LISTS}
-    return solution_from(fields | {'steps': [step.decode() for step in row['steps']]})
+    fields |= {name: [text.decode() for text in row.get(name, ())] for name in _TEXT_LISTS}
+    fields['attempts_correct'] = [bool(value) for value in row.get('attempts_correct', ())]  # older sets have no attempts
+    return solution_from(fields)

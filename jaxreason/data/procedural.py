@@ -5,7 +5,7 @@ anywhere, in any order, and is the same on every machine. Each kind writes its o
 
 `nano` is the smallest world in which search has something to do: a running value modulo 100, one step an operation, in
 fixed columns so that a character-level policy of 10^5 parameters learns it in minutes. `nano_sloppy` asks the same questions,
-and works them carelessly.
+and works them carelessly; `nano_drafts` (`procedural_drafts`) is another, in which revising pays.
 """
 
 import random
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.types import Problem
+from jaxreason.data.procedural_drafts import nano_drafts
 from jaxreason.data.procedural_expressions import arithmetic
 from jaxreason.data.procedural_slips import sloppy_steps
 from jaxreason.data.procedural_stories import word
@@ -93,6 +94,7 @@ def linear(rng: random.Random, difficulty: int) -> tuple[str, list[str], str]:
 KINDS: dict[str, Callable[[random.Random, int], tuple[str, list[str], str]]] = {
     'nano': nano,
     'nano_sloppy': nano_sloppy,
+    'nano_drafts': nano_drafts,
     'chain': chain,
     'arithmetic': arithmetic,
     'linear': linear,

@@ -1,8 +1,9 @@
-"""What `label` is asked to do: model, data, prompt, sampling, and how many samples and rollouts."""
+"""What `label` is asked to do: model, data, prompt, sampling, and what becomes of the samples."""
 
 import dataclasses
-from typing import NamedTuple, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
+from jaxreason.core.config import Kinds
 from jaxreason.core.keys import check_seed
 from jaxreason.core.types import Problem
 from jaxreason.data.datasets import DataSpec
@@ -10,20 +11,26 @@ from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.sampler import SamplerSettings
 from jaxreason.evaluate.config import EvaluateConfig, ModelSpec
 from jaxreason.evaluate.units import Unit
+from jaxreason.train.chain_labels import ChainLabels
+from jaxreason.train.labelling import Labelling
 from jaxreason.train.labels import StepLabels
+from jaxreason.train.trajectories import Trajectories
+
+LABELS: dict[str, type[Labelling]] = {'steps': StepLabels, 'trajectories': Trajectories, 'chains': ChainLabels}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelConfig:
-    """Problems -> solutions whose steps are labelled.
+    """Problems -> labelled solutions.
 
     Attributes:
         seed: of the draws, in [0, 2^32).
-        model: the policy that samples and rolls out.
+        model: the policy that is sampled.
         data: the problems.
         prompt: how a problem becomes a prompt, and where a step ends.
-        sampler: how solutions and rollouts are sampled; labels need no statistics of tokens.
-        labels: how many of them.
+        sampler: how it is sampled; labels need no statistics of tokens.
+        labels: of which kind, and how many: `steps` (rollouts from every step), `trajectories` (wrong samples, then a right
+            one) or `chains` (every attempt of chains of revisions).
     """
 
     seed: int = 0
@@ -31,19 +38,19 @@ class LabelConfig:
     data: DataSpec = DataSpec()
     prompt: PromptSpec = PromptSpec()
     sampler: SamplerSettings = SamplerSettings(stats=())
-    labels: StepLabels = StepLabels()
+    labels: Annotated[Labelling, Kinds(lambda: LABELS, default='steps')] = StepLabels()
 
     def __post_init__(self):
         check_seed(self.seed)
         if self.sampler.stats:
             raise ValueError(f'sampler.stats must be left empty: labels use none, got {list(self.sampler.stats)}.')
         if self.sampler.temperature == 0:
-            raise ValueError('sampler.temperature must be above 0: all rollouts of a step would be the same, got 0.')
+            raise ValueError('sampler.temperature must be above 0: all samples of a question would be the same, got 0.')
 
     @property
     def num_attempts(self) -> int:
         """Earlier attempts that prompts show at most."""
-        return 0
+        return self.labels.num_attempts
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -52,7 +59,7 @@ class LabelConfig:
 
 
 class LabelUnit(NamedTuple):
-    """One question: its samples and their rollouts are finished and journalled together."""
+    """One question: all that is drawn for it is finished and journalled together."""
 
     problem: Problem
 

@@ -1,9 +1,9 @@
-"""The job of `label`: problems -> solutions with Monte-Carlo labels -> a data set.
+"""The job of `label`: problems -> labelled solutions -> a data set.
 
-It lives here and not beside the algorithm (`train/labels.py`), because all that makes a run resumable is here: the run folder,
-the journals, the processes that share it out. A unit is one question, journalled once all its samples and rollouts are graded;
-`labels/` and `summary.json` are derived from the journals alone, in a fixed order: the same bytes whether the run was killed or
-not. Clock times go to `timing.jsonl` and nowhere else.
+It lives here and not beside the kinds of labels (`train/labelling.py`), because all that makes a run resumable is here: the run
+folder, the journals, the processes that share it out. A unit is one question, journalled once all that was drawn for it is
+graded; `labels/` and `summary.json` are derived from the journals alone, in a fixed order: the same bytes whether the run was
+killed or not. Clock times go to `timing.jsonl` and nowhere else.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from jaxreason.core.cost import total
 from jaxreason.core.errors import RunError
 from jaxreason.core.labels import LabelledQuestion, labelled_from
 from jaxreason.core.records import cost_from
-from jaxreason.core.types import Problem
+from jaxreason.core.types import Problem, Question
 from jaxreason.data.datasets import load_problems
 from jaxreason.data.grading import Grader
 from jaxreason.engine.peers import Peers
@@ -30,7 +30,7 @@ from jaxreason.evaluate.label_config import LabelConfig, LabelUnit
 from jaxreason.evaluate.row_choice import adopt_rows
 from jaxreason.evaluate.runner import Meter, Progress, agree, open_folder, open_session, share, write_timing
 from jaxreason.search.drive import Task, drive
-from jaxreason.train.labels import label, mean_by_step
+from jaxreason.train.labelling import Labelling
 
 
 def label_problems(
@@ -75,7 +75,7 @@ def label_problems(
                 meter.end()
             journals.gather(peers, [unit.key for unit in units], meter.tell)
             if peers.is_first:
-                _write(folder, [journals.entries[unit.key] for unit in units])
+                _write(config.labels, folder, [journals.entries[unit.key] for unit in units])
             peers.exchange('written', '', meter.tell)
         finally:
             journals.close()
@@ -83,6 +83,11 @@ def label_problems(
 
 def _copies(config: LabelConfig, problems: Sequence[Problem]) -> list[int]:
     return [config.labels.copies] * len(problems)
+
+
+def _task(config: LabelConfig, question: Question) -> Task:
+    labels = config.labels
+    return Task(question, labels.search(question), UNLIMITED, config.seed, labels.copies, labels.num_attempts)
 
 
 def _run(
@@ -95,15 +100,12 @@ def _run(
     peers: Peers,
     say: Callable[[str], None],
 ) -> None:
-    """Samples, rolls out, grades and journals this process's share of the missing questions."""
+    """Samples, grades and journals this process's share of the missing questions."""
     config, session, _ = open_session(config, problems, _copies(config, problems), {} if mine else None, folder, peers, say)
     if session is None:
         return
     meter.start()
-    tasks = [
-        Task(unit.problem.question, config.labels.search(unit.problem.question), UNLIMITED, config.seed, config.labels.copies)
-        for unit in mine
-    ]
+    tasks = [_task(config, unit.problem.question) for unit in mine]
 
     def tell(finished: LabelledQuestion | None = None) -> None:
         meter.drawn(session.timing.tokens)
@@ -111,15 +113,15 @@ def _run(
 
     with Grader(num_workers=1) as grader:
         results: Iterator[tuple[int, Any]] = drive(tasks, session, {}, on_tick=tell)
-        for index, sampled in results:
+        for index, drawn in results:
             unit = mine[index]
-            labelled = label(config.labels, unit.problem, config.seed, sampled, grader, on_tick=tell)
+            labelled = config.labels.label(unit.problem, config.seed, drawn, grader, on_tick=tell)
             journals.append(unit.key, labelled)
             write_timing(folder, unit.key, meter, session, peers)
             tell(labelled)
 
 
-def _write(folder: RunFolder, entries: Sequence[Any]) -> None:
+def _write(labels: Labelling, folder: RunFolder, entries: Sequence[Any]) -> None:
     """Derives the data set and its summary from the journals, in the order of the question ids."""
     try:
         questions = sorted(map(labelled_from, entries), key=lambda question: question.question_id)
@@ -127,25 +129,23 @@ def _write(folder: RunFolder, entries: Sequence[Any]) -> None:
         raise RunError(
             f'{folder.path}: a journal was written by another version of this program; use that one, or another --out.'
         ) from error
-    folder.write_text('summary.json', json.dumps(summary_of(questions), indent=2, sort_keys=True) + '\n')
+    folder.write_text('summary.json', json.dumps(summary_of(labels, questions), indent=2, sort_keys=True) + '\n')
     from jaxreason.data.label_set import write_labels
 
     write_labels(folder.path / 'labels', list(itertools.chain.from_iterable(question.solutions for question in questions)))
 
 
-def summary_of(questions: Sequence[LabelledQuestion]) -> dict[str, Any]:
+def summary_of(labels: Labelling, questions: Sequence[LabelledQuestion]) -> dict[str, Any]:
     """What a run has made, as JSON values without a clock time.
 
     Args:
+        labels: the kind that was made.
         questions: all of them.
     """
     solutions = [solution for question in questions for solution in question.solutions]
-    soft = [value for solution in solutions for value in solution.soft]
     dropped: Counter[str] = Counter()
-    rollouts: Counter[str] = Counter()
     for question in questions:
         dropped.update(question.dropped)
-        rollouts.update(question.rollouts)
     cost = total(cost_from(question.cost) for question in questions)
     return {
         'questions': len(questions),
@@ -153,14 +153,7 @@ def summary_of(questions: Sequence[LabelledQuestion]) -> dict[str, Any]:
         'kept': len(solutions),
         'dropped': dict(dropped),
         'correct': sum(solution.is_correct for solution in solutions),
-        'labels': len(soft),
-        'mean_label': sum(soft) / len(soft) if soft else None,
-        'mean_label_by_step': mean_by_step(questions),
-        'labels_by_step': [
-            sum(len(solution.steps) > index for solution in solutions)
-            for index in range(max((len(solution.steps) for solution in solutions), default=0))
-        ],
-        'rollouts': dict(rollouts),
+        **labels.summary(questions),
         'cost': cost._asdict(),
         'flops': cost.flops,
     }

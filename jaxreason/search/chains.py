@@ -118,6 +118,11 @@ def sample_of(chain: int, turn: int) -> int:
     return turn * MOST_COPIES + chain
 
 
+def turn_of(sample: int) -> int:
+    """The place of an attempt in its chain, from 0 on; the inverse of `sample_of`."""
+    return sample // MOST_COPIES
+
+
 class Linked(Protocol):
     """An attempt that knows the one before it: a `Candidate`, or what a run has written down of one."""
 

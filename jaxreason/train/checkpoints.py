@@ -117,11 +117,19 @@ class Checkpoints:
                 target.rename(aside)
             part.rename(target)
             if is_best:
-                write_whole(self._run / BEST, json.dumps({'step': step}) + '\n')
+                self.name_best(step)
             self._prune(step)
         except Exception as error:  # raised again by whoever calls next
             self._failed_step = step
             self._failure = error  # last: from here on it is seen
+
+    def name_best(self, step: int) -> None:
+        """Says that from now on a checkpoint, which is there, is the one to load.
+
+        Raises:
+            RunError: that cannot be written.
+        """
+        write_whole(self._run / BEST, json.dumps({'step': step}) + '\n')
 
     def _prune(self, step: int) -> None:
         """Removes what is older than the newest to keep, counted from the one just written: whatever else is called by a

@@ -16,19 +16,19 @@ References:
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.cost import Cost, total
+from jaxreason.core.flops import decode_flops, prompt_flops
 from jaxreason.core.labels import LabelledQuestion, LabelledSolution
 from jaxreason.core.records import cost_fields
 from jaxreason.core.requests import Extend, Request, Start, Take, Until
 from jaxreason.core.types import Finish, Problem, Question, Row, Verdict
 from jaxreason.data.answers import answer_of
 from jaxreason.data.grading import Grader
-from jaxreason.search.drive import MOST_COPIES
-
-DROPPED = ('unanswered', 'too_many_steps', 'failed')
+from jaxreason.train.labelling import Labelling, Shape, Work, check_counts, counted, solution_of, unusable, verdicts_of
 
 
 class Rollout(NamedTuple):
@@ -60,7 +60,7 @@ class Sampled(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StepLabels:
+class StepLabels(Labelling):
     """Labels the steps of `samples` solutions a question by `rollouts` continuations each; defaults as in the paper.
 
     Attributes:
@@ -74,21 +74,14 @@ class StepLabels:
     max_steps: int = 64
 
     def __post_init__(self):
-        for name in ('samples', 'rollouts', 'max_steps'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}.')
-        if self.copies > MOST_COPIES:
-            raise ValueError(
-                f'samples and rollouts make {self.copies:,} rows of a question at once, at most {MOST_COPIES:,}: lower one.'
-            )
+        check_counts(self, ['samples', 'rollouts', 'max_steps'])
+        self.check_copies('samples', 'rollouts')
 
     @property
     def copies(self) -> int:
-        """Rows that a question may have at once."""
         return self.samples * (1 + self.rollouts)
 
-    def search(self, question: Question) -> Generator[Request, Any, Any]:
-        """Yields requests, is sent replies, returns `Sampled`."""
+    def search(self, question: Question) -> Generator[Request, Any, Sampled]:
         rows, prompt = yield Start(question, copies=self.samples)
         ended: list[Row] = []
         rollouts: dict[int, list[tuple[Rollout, ...]]] = {row.sample: [] for row in rows}
@@ -110,58 +103,78 @@ class StepLabels:
         return Sampled(tuple(Sample(row, answer_of(row), tuple(rollouts[row.sample])) for row in ended), prompt)
 
     def dropped_for(self, sample: Sample) -> str | None:
-        """Why a sample is dropped, one of `DROPPED`; None if it is kept."""
-        if sample.row.finish is Finish.FAILED:
-            return 'failed'
-        if self._is_too_long(sample.row):
-            return 'too_many_steps'
-        return 'unanswered' if sample.answer is None else None
+        """Why a sample is dropped; None if it is kept."""
+        reason = unusable(sample.row)
+        return 'too_many_steps' if reason != 'failed' and self._is_too_long(sample.row) else reason
+
+    def label(
+        self, problem: Problem, seed: int, drawn: Sampled, grader: Grader, on_tick: Callable[[], None] = lambda: None
+    ) -> LabelledQuestion:
+        reasons = [self.dropped_for(sample) for sample in drawn.samples]
+        kept = [sample for sample, reason in zip(drawn.samples, reasons, strict=True) if reason is None]
+        lost = total(sample.spent for sample, reason in zip(drawn.samples, reasons, strict=True) if reason is not None)
+        answers = ((sample.answer, *(end.answer for step in sample.rollouts for end in step)) for sample in kept)
+        verdicts = verdicts_of(problem, itertools.chain.from_iterable(answers), grader, on_tick)
+        ends = (rollout.answer for sample in kept for step in _labelled_steps(sample) for rollout in step)
+        cost = drawn.prompt + total(sample.spent for sample in drawn.samples)
+        return LabelledQuestion(
+            question_id=problem.id,
+            solutions=tuple(_solution(problem, seed, sample, verdicts) for sample in kept),
+            dropped=counted(reason for reason in reasons if reason is not None),
+            rollouts=counted('unanswered' if answer is None else verdicts[answer].value for answer in ends),
+            cost=cost_fields(cost._replace(discarded=lost.flops)),
+        )
+
+    def summary(self, questions: Sequence[LabelledQuestion]) -> dict[str, Any]:
+        solutions = [solution for question in questions for solution in question.solutions]
+        soft = [value for solution in solutions for value in solution.soft]
+        rollouts: Counter[str] = Counter()
+        for question in questions:
+            rollouts.update(question.rollouts)
+        return {
+            'labels': len(soft),
+            'mean_label': sum(soft) / len(soft) if soft else None,
+            'mean_label_by_step': mean_by_step(questions),
+            'labels_by_step': [
+                sum(len(solution.steps) > index for solution in solutions)
+                for index in range(max((len(solution.steps) for solution in solutions), default=0))
+            ],
+            'rollouts': dict(rollouts),
+        }
+
+    def closing(self, summary: Mapping[str, Any]) -> list[str]:
+        by_step = zip(summary['mean_label_by_step'], summary['labels_by_step'], strict=True)
+        means = '  '.join(f'{index}: {mean:.2f} ({count:,})' for index, (mean, count) in enumerate(by_step, 1))
+        rollouts = sum(summary['rollouts'].values())
+        return [
+            f'{summary["labels"]:,} labels from {rollouts:,} rollouts, mean {summary["mean_label"]:.3f}',
+            f'mean label by step (solutions that have it): {means}',
+        ]
+
+    @property
+    def about(self) -> str:
+        return f'{self.samples} samples a question, {self.rollouts} rollouts a step'
+
+    @property
+    def limit(self) -> str:
+        return f'{self.max_steps} steps a solution, the shortest there are, and everything'
+
+    def work(self, shape: Shape, model: ModelConfig | None, prompts: Sequence[int] | None) -> Work:
+        begins, flops = shape.begins[: self.max_steps], 0
+        if model is not None and prompts is not None:
+            own = decode_flops(model, prompts[0], 0, shape.tokens)
+            rest = sum(decode_flops(model, prompts[0], begin, shape.tokens - begin) for begin in begins)
+            flops = prompt_flops(model, prompts[0]) + self.samples * (own + self.rollouts * rest)
+        return Work(
+            solutions=self.samples,
+            solution_tokens=self.samples * shape.tokens,
+            rollouts=self.samples * self.rollouts * len(begins),
+            rollout_tokens=self.samples * self.rollouts * sum(shape.tokens - begin for begin in begins),
+            flops=flops,
+        )
 
     def _is_too_long(self, row: Row) -> bool:
         return len(row.steps) > self.max_steps
-
-
-def label(
-    labels: StepLabels,
-    problem: Problem,
-    seed: int,
-    sampled: Sampled,
-    grader: Grader,
-    on_tick: Callable[[], None] = lambda: None,
-) -> LabelledQuestion:
-    """Grades what the search on a question has sampled.
-
-    Args:
-        labels: that made the search.
-        problem: with the reference answer.
-        seed: of the draws.
-        sampled: what the search returned.
-        grader: judges the answers; an answer that it cannot judge in time is not correct.
-        on_tick: called after every distinct answer; what it raises ends the grading.
-    """
-    kept = [sample for sample in sampled.samples if labels.dropped_for(sample) is None]
-    reasons = [reason for sample in sampled.samples if (reason := labels.dropped_for(sample)) is not None]
-    lost = total(sample.spent for sample in sampled.samples if labels.dropped_for(sample) is not None)
-    verdicts: dict[str | None, Verdict] = {}
-    for sample in kept:
-        for answer in (sample.answer, *(rollout.answer for step in sample.rollouts for rollout in step)):
-            if answer not in verdicts:
-                verdicts[answer] = grader.grade_answer(problem.answer, answer)
-                on_tick()
-    ends = Counter(
-        'unanswered' if rollout.answer is None else verdicts[rollout.answer].value
-        for sample in kept
-        for step in _labelled_steps(sample)
-        for rollout in step
-    )
-    cost = sampled.prompt + total(sample.spent for sample in sampled.samples)
-    return LabelledQuestion(
-        question_id=problem.id,
-        solutions=tuple(_solution(problem, seed, sample, verdicts) for sample in kept),
-        dropped={reason: reasons.count(reason) for reason in DROPPED if reason in reasons},
-        rollouts=dict(sorted(ends.items())),
-        cost=cost_fields(cost._replace(discarded=lost.flops)),
-    )
 
 
 def _labelled_steps(sample: Sample) -> tuple[tuple[Rollout, ...], ...]:
@@ -179,23 +192,15 @@ def _solution(problem: Problem, seed: int, sample: Sample, verdicts: dict[str | 
     if len(steps) < len(row.steps):  # the last step ended the solution, so that no rollout began there
         assert len(steps) == len(row.steps) - 1, 'a row pauses at every boundary'
         correct, counts, costs = [*correct, verdict is Verdict.CORRECT], [*counts, 1], [*costs, Cost()]
-    return LabelledSolution(
-        question_id=problem.id,
-        question=problem.text,
-        gold=problem.answer,
-        seed=seed,
-        sample=row.sample,
-        steps=row.steps,
-        tokens=row.tokens,
-        step_ends=row.step_ends,
-        finish=row.finish.value,
-        answer=sample.answer,
-        verdict=verdict.value,
+    return solution_of(
+        problem,
+        seed,
+        row,
+        verdict,
         correct=tuple(int(count) for count in correct),
         rollouts=tuple(counts),
         flops=tuple(cost.flops for cost in costs),
         new_tokens=tuple(cost.new_tokens for cost in costs),
-        own_flops=row.cost.flops,
     )
 
 

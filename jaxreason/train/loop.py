@@ -16,6 +16,7 @@ from jaxreason.core.errors import ConfigError, DivergedError
 from jaxreason.data.batches import Batch, Batches
 from jaxreason.train.checkpoints import Checkpoints
 from jaxreason.train.metrics import Metrics
+from jaxreason.train.patience import Patience
 from jaxreason.train.state import Step, Sums, TrainState
 
 
@@ -33,6 +34,9 @@ class LoopConfig:
         evaluate_every: steps between evaluations on held-out examples, if there are any; the last step is always evaluated.
         patience: evaluations in a row without a lower held-out loss than the lowest before, after which training stops; then
             the checkpoint with the lowest is kept and loaded, not the last. None goes on to the end and loads that.
+        after_lowest: with `patience`, the checkpoint that is kept and loaded is that of so many evaluations after the lowest
+            held-out loss, or the last one where training ends before: for models whose held-out examples are not what they
+            will be asked, so that its loss rises too early.
         give_up_after: steps in a row whose loss or gradient is not finite, after which training stops; none is an update.
     """
 
@@ -44,13 +48,23 @@ class LoopConfig:
     keep: int = 2
     evaluate_every: int = 500
     patience: int | None = None
+    after_lowest: int = 0
     give_up_after: int = 10
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is not None and value < 1:
-                raise ConfigError(f'{field.name} must be at least 1, got {value}.')
+            value, least = getattr(self, field.name), int(field.name != 'after_lowest')
+            if value is not None and value < least:
+                raise ConfigError(f'{field.name} must be at least {least}, got {value}.')
+        if self.after_lowest and self.patience is None:
+            raise ConfigError(
+                f'after_lowest needs patience: without it the last checkpoint is loaded, got {self.after_lowest}.'
+            )
+        if self.patience is not None and self.after_lowest > self.patience:
+            raise ConfigError(
+                f'after_lowest must be at most patience ({self.patience} evaluations, after which training stops), '
+                f'got {self.after_lowest}.'
+            )
         if self.batch % self.accumulate:
             raise ConfigError(f'accumulate must divide batch ({self.batch} rows), got {self.accumulate}.')
 
@@ -94,32 +108,6 @@ class Parts(NamedTuple):
     evaluate: Callable[[Any], Mapping[str, float]] | None
     checkpoints: Checkpoints
     metrics: Metrics
-
-
-@dataclasses.dataclass
-class Patience:
-    """Tells when the held-out loss has stopped falling; a loss that is no number never counts as lower.
-
-    Attributes:
-        limit: evaluations in a row without a lower loss that end the training; None for any number.
-        lowest: loss so far.
-        waited: evaluations since.
-    """
-
-    limit: int | None
-    lowest: float = float('inf')
-    waited: int = 0
-
-    def hear(self, loss: float) -> bool:
-        """Takes note of an evaluation; returns whether its loss is the lowest so far."""
-        is_lowest = loss < self.lowest
-        self.lowest, self.waited = (loss, 0) if is_lowest else (self.lowest, self.waited + 1)
-        return is_lowest
-
-    @property
-    def is_over(self) -> bool:
-        """Whether training should stop."""
-        return self.limit is not None and self.waited >= self.limit
 
 
 def fit(
@@ -179,7 +167,8 @@ class _Loop:
             while self.done < self.config.steps and not self.patience.is_over:
                 self._step()
                 held_out = self._evaluate() if self._is_due(self.config.evaluate_every) else None
-                is_best = held_out is not None and self.patience.hear(held_out['loss']) and self.patience.limit is not None
+                is_last = self.done == self.config.steps
+                is_best = held_out is not None and self.patience.hear(held_out['loss'], is_last)
                 if self._is_due(self.config.save_every) or is_best or self.patience.is_over:
                     self._save(is_best)
                     saved = self.done

@@ -20,7 +20,8 @@ class Metrics:
     """The metrics of one run, open for appending.
 
     Attributes:
-        held_out_losses: of the evaluations so far, in order.
+        step: that it was cut off after.
+        held_out_losses: of the evaluations so far, in order: after which step, and the loss.
     """
 
     def __init__(self, run: Path, step: int):
@@ -34,6 +35,7 @@ class Metrics:
             RunError: the file cannot be written, or lacks lines up to that step.
         """
         self.path = run / METRICS
+        self.step = step
         self._timing = run / TIMING
         try:
             kept = _kept(self.path.read_bytes() if self.path.exists() else b'', step)
@@ -42,7 +44,7 @@ class Metrics:
         except OSError as error:
             raise self._unwritable(error) from error
         lines = [json.loads(line) for line in kept.splitlines()]
-        self.held_out_losses = [_number(line['held_out_loss']) for line in lines if 'held_out_loss' in line]
+        self.held_out_losses = [(line['step'], _number(line['held_out_loss'])) for line in lines if 'held_out_loss' in line]
         last = lines[-1]['step'] if lines else 0
         if last != step:
             self._file.close()

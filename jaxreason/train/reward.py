@@ -19,7 +19,7 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxreason.core import config as config_files
-from jaxreason.core.errors import ConfigError
+from jaxreason.core.errors import ConfigError, DataError
 from jaxreason.core.keys import fold
 from jaxreason.core.labels import LabelledSolution
 from jaxreason.core.model_spec import ModelSpec
@@ -90,12 +90,15 @@ class RewardConfig(TrainConfig, abc.ABC):
             raise ConfigError(f'head_rate must be above 0, got {self.head_rate}.')
         if self.trunk == 'frozen' and self.verifier.head == 'label':
             raise ConfigError('trunk must be trained: head label is made of rows of the decoder.')
-        if self.loop.patience is not None and not self.labels.held_out:
-            raise ConfigError('loop.patience needs held-out questions: set labels.held_out above 0, or patience: null.')
+        self.check_patience(self.labels.held_out, 'labels.held_out')
 
     @abc.abstractmethod
     def targets(self, solution: LabelledSolution) -> Sequence[float | None]:
-        """What the score at the end of each step should be; None where it is left alone."""
+        """What the score at the end of each step should be; None where it is left alone.
+
+        Raises:
+            DataError: the labels do not say.
+        """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,11 @@ class PrmConfig(RewardConfig):
     target: Literal['soft', 'hard'] = 'soft'
 
     def targets(self, solution: LabelledSolution) -> Sequence[float | None]:
+        if len(solution.rollouts) < len(solution.steps):
+            raise DataError(
+                f'labels of question {solution.question_id[:80]}, sample {solution.sample}: expected rollouts from every step, '
+                'got steps without; label with kind steps, or train orm, which learns from answers alone.'
+            )
         return solution.soft if self.target == 'soft' else tuple(map(float, solution.hard))
 
 

@@ -18,9 +18,10 @@ from jaxreason.core.source_tree import commit
 from jaxreason.data.batches import Batch, Batches, Rows, in_batches
 from jaxreason.engine.mesh import use_mesh
 from jaxreason.train.checkpoints import Checkpoints
-from jaxreason.train.loop import LoopConfig, Parts, Patience, Progress, fit, mean_over
+from jaxreason.train.loop import LoopConfig, Parts, Progress, fit, mean_over
 from jaxreason.train.metrics import Metrics
 from jaxreason.train.optimiser import OptimiserConfig, Rates, make_optimiser, rate_schedule
+from jaxreason.train.patience import Patience
 from jaxreason.train.policy import Beginning, TrainedModel, training_mesh
 from jaxreason.train.run_folder import TrainingFolder
 from jaxreason.train.state import Objective, TrainState, make_evaluation, make_step
@@ -58,6 +59,11 @@ class TrainConfig:
                 f'loop.batch / loop.accumulate must be a multiple of model.mesh.data ({size}), '
                 f'got {self.loop.batch} / {self.loop.accumulate}.'
             )
+
+    def check_patience(self, held_out: float, field: str) -> None:
+        """Refuses to wait for a held-out loss that nobody measures."""
+        if self.loop.patience is not None and not held_out:
+            raise ConfigError(f'loop.patience needs held-out questions: set {field} above 0, or patience: null.')
 
     def check_length(self, policy: Beginning) -> None:
         """Refuses rows that are longer than the model can read."""
@@ -129,9 +135,8 @@ def run_training(
             start = 0 if restored is None else restored.step
             state = state if restored is None else restored.state
             with Metrics(out, start) as metrics:
-                patience = Patience(config.loop.patience)
-                for loss in metrics.held_out_losses:
-                    patience.hear(loss)
+                patience = Patience(config.loop.patience, config.loop.after_lowest)
+                patience.resume(metrics, checkpoints, config.loop.steps)
                 if start >= config.loop.steps or patience.is_over:
                     say(f'{out}: finished at step {start}; there is nothing left to do')
                 elif start:

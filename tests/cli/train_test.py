@@ -53,6 +53,7 @@ def test_a_dry_run_compiles_nothing_and_writes_nothing(command, tmp_path):
     ('words', 'message'),
     [
         (('stf', TINY), "unknown kind 'stf'; did you mean sft? Kinds are sft"),
+        (('revise', TINY), "unknown kind 'revise'; did you mean revision? Kinds are sft, prm, orm, revision"),
         (('sft',), 'train sft needs a configuration'),
         ((), 'KIND'),
         (('sft', TINY, 'loop.step=3'), 'did you mean steps?'),

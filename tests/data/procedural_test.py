@@ -9,6 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxreason.core.errors import ConfigError
+from jaxreason.core.types import Finish, Question, Row, Verdict
+from jaxreason.data.answers import answer_of
+from jaxreason.data.grading import Grader
 from jaxreason.data.procedural import KINDS, MAX_DIFFICULTY, NANO_CHARACTERS, generate, read_spec, stream
 
 ADDRESSES = {'seed': st.integers(0, 2**32), 'index': st.integers(0, 10**6), 'difficulty': st.integers(1, 12)}
@@ -73,7 +76,7 @@ def test_a_problem_is_a_function_of_its_address(kind, seed, index, difficulty):
     problem = generate(kind, seed, index, difficulty)
     assert problem == generate(kind, seed, index, difficulty)
     assert len(problem.steps) == difficulty and problem.level == str(difficulty) and problem.subject == kind
-    assert problem.steps[-1].endswith(problem.answer) or kind in ('word', 'nano_sloppy')
+    assert problem.steps[-1].endswith(problem.answer) or kind in ('word', 'nano_sloppy', 'nano_drafts')
     assert '\n' not in ''.join(problem.steps)
     assert [p.id for p in itertools.islice(stream(kind, seed, difficulty, index), 2)] == [
         problem.id,
@@ -93,6 +96,48 @@ def test_nano_runs_left_to_right_modulo_a_hundred(seed, index, difficulty):
         value = {'+': value + int(operand), '-': value - int(operand), '*': value * int(operand)}[sign] % 100
         expected.append(f'{value:02d}')
     assert list(problem.steps) == expected and problem.answer == expected[-1]
+
+
+@settings(deadline=None, max_examples=150)
+@given(**ADDRESSES)
+def test_drafts_are_worked_result_first_and_from_the_last_word(seed, index, difficulty):
+    problem = generate('nano_drafts', seed, index, difficulty)
+    assert set(problem.text) | set(problem.answer) <= set(NANO_CHARACTERS)
+    assert len(problem.text) == 5 * max(4, difficulty) and problem.text[-1] == '='
+    words, result, expected = problem.text[:-1].split(), None, []
+    assert len(words) == difficulty and '+' not in words[-1]
+    for word in reversed(words):
+        value, values = int(word.replace('+', str(result))[0]), ''
+        for digit in word[1:]:
+            value = max(value, int(digit)) - min(value, int(digit))
+            values += str(value)
+        expected.insert(0, values[-1] + values)
+        result = value
+    assert list(problem.steps) == expected and problem.answer == '='.join(expected)
+
+
+def test_half_of_the_words_of_drafts_begin_with_the_next_result():
+    words = [word for index in range(400) for word in generate('nano_drafts', 't', index, 4).text[:-1].split()]
+    assert 0.45 < sum(word[0] == '+' for word in words) / (0.75 * len(words)) < 0.55
+
+
+def test_a_line_of_drafts_is_one_answer():
+    """Every word of it counts, in its place."""
+    with Grader(num_workers=1) as grader:
+        _check_lines(grader)
+
+
+def _check_lines(grader):
+    for index in range(50):
+        gold = generate('nano_drafts', 't', index, 4).answer
+        words = gold.split('=')
+        swapped = '='.join([words[1], words[0], *words[2:]])
+        wrong = [gold[:at] + str((int(gold[at]) + 1) % 10) + gold[at + 1 :] for at in (0, 6, 13, 18)]
+        for given_answer in (swapped, gold.replace('=', ''), '='.join(words[:3]), words[-1], *wrong):
+            expected = Verdict.CORRECT if given_answer == gold else Verdict.WRONG
+            assert grader.grade_answer(gold, given_answer) is expected, (gold, given_answer)
+        row = Row(handle=0, question=Question('q', ''), answer_format='last_line', sample=0, text=gold, finish=Finish.STOP)
+        assert grader.grade_answer(gold, answer_of(row)) is Verdict.CORRECT
 
 
 def _equation(step: str) -> tuple[Fraction, Fraction]:

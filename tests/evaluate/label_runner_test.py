@@ -13,7 +13,7 @@ from jaxreason.core.errors import ConfigError, DataError, RunError
 from jaxreason.data.label_set import read_labels
 from jaxreason.engine.peers import Peers
 from jaxreason.evaluate.label_config import LabelConfig
-from jaxreason.evaluate.label_dry_run import describe, expected_shape, longest_shape, work_of
+from jaxreason.evaluate.label_dry_run import describe, expected_shape, longest_shape
 from jaxreason.evaluate.label_runner import label_problems
 from jaxreason.evaluate.runner import JOURNAL
 from jaxreason.models.folder import open_weights
@@ -177,12 +177,12 @@ def test_the_dry_run_bounds_the_run(whole, path, world):
     text = describe(config)
     assert '4 samples a question, 2 rollouts a step: 12 rows at once' in text and '6 problems have none' in text
     model = open_weights(world.parent / 'model').config
-    most = work_of(config, longest_shape(config), model, prompt_tokens=7)
-    assert (most.rollouts, most.sample_tokens) == (4 * 2 * 6, 4 * 16)
+    most = config.labels.work(longest_shape(config), model, [7])
+    assert (most.rollouts, most.solution_tokens) == (4 * 2 * 6, 4 * 16)
     assert most.rollout_tokens == 4 * 2 * sum(16 - begin for begin in range(1, 7))
     for line in read_lines(whole[0] / JOURNAL):
         spent = Cost(**line['entry']['cost'])
-        assert spent.flops <= most.flops and spent.new_tokens <= most.sample_tokens + most.rollout_tokens
+        assert spent.flops <= most.flops and spent.new_tokens <= most.solution_tokens + most.rollout_tokens
 
 
 def test_what_is_expected_is_the_worked_solution(path):
@@ -194,7 +194,7 @@ def test_what_is_expected_is_the_worked_solution(path):
     config = read_config(path)
     assert len(expected_shape(config, generate('chain', 0, 0, 4), None).begins) == 4  # and a sentence with the answer
     # Exactly what solutions of that shape would cost, were they drawn.
-    work = work_of(config, shape, None, None)
+    work = config.labels.work(shape, None, None)
     assert work.rollouts == 4 * 2 * 3 and work.flops == 0
 
 

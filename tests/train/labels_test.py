@@ -16,7 +16,7 @@ from jaxreason.engine.language_model import load
 from jaxreason.engine.sampler import Sampler
 from jaxreason.search.drive import Task, drive
 from jaxreason.search.majority import Majority
-from jaxreason.train.labels import StepLabels, label, mean_by_step
+from jaxreason.train.labels import StepLabels, mean_by_step
 from tests.evaluate.tiny_world import write_model
 from tests.search.fakes import PROMPT_PRICE, TOKEN_PRICE, FakeSampler, FakeSession
 
@@ -81,7 +81,7 @@ def label_all(questions, samples=5, rollouts=4, **settings):
     with Grader(num_workers=1) as grader:
         for index, sampled in drive(tasks, session, {}):
             problem = dataclasses.replace(PROBLEM, id=questions[index].id)
-            found[questions[index].id] = label(labels, problem, 0, sampled, grader)
+            found[questions[index].id] = labels.label(problem, 0, sampled, grader)
     assert session.held == {} and session.queue == [] and session.working == {}
     return found
 

@@ -15,10 +15,13 @@ from jaxreason.core import config as config_files
 from jaxreason.core.errors import ConfigError, DataError, TokenizerError, WeightsError
 from jaxreason.core.labels import LabelledSolution
 from jaxreason.core.types import Finish, Question, Row
-from jaxreason.data.label_examples import LabelSpec, load_labels
+from jaxreason.core.verifier_spec import Layout
+from jaxreason.data.label_examples import LabelSpec, load_labels, set_examples
 from jaxreason.data.label_set import write_labels
 from jaxreason.data.procedural import read_spec
 from jaxreason.data.step_check import check_nano_steps
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.data.verifier_layout import Typesetter
 from jaxreason.models.checkpoint import open_checkpoint
 from jaxreason.models.manifest import best_step, steps_of
 from jaxreason.models.transformer import Dropout, forward, unstack_layers
@@ -91,8 +94,8 @@ def prm(config, tmp_path_factory):
 
 def scores_of(verifier, labelled):
     rows = [
-        Row(handle=index, question=Question(s.question_id, s.question), sample=s.sample, steps=s.steps, tokens=s.tokens,
-            text=''.join(s.steps), step_ends=s.step_ends, finish=Finish.STOP)
+        Row(handle=index, question=Question(s.question_id, s.question, s.attempts), sample=s.sample, steps=s.steps,
+            tokens=s.tokens, text=''.join(s.steps), step_ends=s.step_ends, finish=Finish.STOP)
         for index, s in enumerate(labelled)
     ]  # fmt: skip
     return verifier.score(rows, None).scores
@@ -184,10 +187,72 @@ def test_an_outcome_model_learns_the_end_alone(config):
     assert config().targets(solution) == solution.soft
 
 
+@pytest.mark.parametrize('rollouts', [(), (1,)], ids=['none', 'too few'])
+def test_a_process_model_needs_labels_of_steps(rollouts, config):
+    """Nobody rolled out from the steps of attempts."""
+    solution = solutions(3, 1)[2]
+    bare = dataclasses.replace(solution, rollouts=rollouts, correct=(0,) * len(rollouts))
+    assert config(kind=OrmConfig).targets(bare)[-1] == solution.is_correct
+    for target in ('soft', 'hard'):
+        with pytest.raises(DataError, match='sample 0: expected rollouts from every step, got steps without; label with kind'):
+            config(f'target={target}').targets(bare)
+
+
 def test_an_outcome_model_is_a_verifier(config, tmp_path):
     train(config('loop.steps=2', kind=OrmConfig), tmp_path / 'orm', say=lambda _: None)
     assert len(scores_of(jr.load_verifier(tmp_path / 'orm'), solutions(3, 1))[2]) == 3
     assert json.loads((tmp_path / 'orm' / HELD_OUT).read_text())['num_steps'] == 12  # one a solution
+
+
+def with_attempts(labelled):
+    """Before each solution the one before it in the list, and one that is read only where two are shown."""
+    return [
+        dataclasses.replace(s, attempts=('99', ''.join(before.steps)), attempts_correct=(False, before.is_correct))
+        for before, s in itertools.pairwise([labelled[-1], *labelled])
+    ]
+
+
+def test_an_outcome_model_reads_earlier_attempts(config, tmp_path):
+    """As it learnt, so it scores; another attempt changes the score of the same solution, unless it is not shown."""
+    write_labels(tmp_path / 'chains', with_attempts(solutions()))
+    layout = 'verifier.layout={form: plain, marker: "\\n", attempt: "{attempt}+", attempts: 1}'
+    asked = config(layout, f'labels.source=["{tmp_path / "chains"}"]', 'loop.steps=2', kind=OrmConfig)
+    train(asked, tmp_path / 'orm', say=lambda _: None)
+    held_out = load_labels(LabelSpec(source=(str(tmp_path / 'chains'),), held_out=0.25)).held_out
+    verifier = jr.load_verifier(tmp_path / 'orm')
+    assert verifier.spec.layout.attempts == 1 and all(len(solution.attempts) == 2 for solution in held_out)
+    last = np.array([scores[-1] for scores in scores_of(verifier, held_out)])
+    right = np.array([solution.is_correct for solution in held_out])
+    found = json.loads((tmp_path / 'orm' / HELD_OUT).read_text())
+    assert found['num_steps'] == len(held_out) and 0 < right.mean() < 1
+    assert found['loss']['point'] == pytest.approx(-np.mean(np.where(right, np.log(last), np.log1p(-last))), abs=2e-6)
+    digits = str.maketrans('0123456789', '1234567890')
+    shown = [dataclasses.replace(s, attempts=('99', s.attempts[1].translate(digits))) for s in held_out]
+    hidden = [dataclasses.replace(s, attempts=('12', s.attempts[1])) for s in held_out]
+    moved = [np.array([scores[-1] for scores in scores_of(verifier, each)]) - last for each in (shown, hidden)]
+    assert (np.abs(moved[0]) > 1e-5).all() and not moved[1].any()
+
+
+def test_the_layout_says_how_many_attempts_are_read(config):
+    """Without, examples are those of the same solutions without attempts."""
+    tokenizer = Tokenizer.from_characters('0123456789+-*= \n')
+    bare = solutions(6, 1)
+    targets = [(None,) * (len(s.steps) - 1) + (1.0,) for s in bare]
+
+    def ids(labelled, attempts):
+        layout = Layout(form='plain', begin=False, marker='\n', attempt='{attempt}+', attempts=attempts)
+        examples, lost = set_examples(labelled, targets, Typesetter(layout, 'marker', tokenizer), 200)
+        assert not lost
+        return [(example.arrays()['tokens'].tolist(), example.laid.start) for example in examples]
+
+    shown = with_attempts(bare)
+    assert ids(shown, 0) == ids(bare, 0) == ids(bare, 2)
+    for (one, start), (two, later), solution, (none, begin) in zip(
+        ids(shown, 1), ids(shown, 2), shown, ids(bare, 0), strict=True
+    ):
+        before = tokenizer.encode(solution.attempts[1] + '+')
+        assert one == before + none and start == begin + len(before)
+        assert two == tokenizer.encode('99+') + one and later == start + 3
 
 
 def test_a_frozen_trunk_stays_the_policy(config, trained, tmp_path):

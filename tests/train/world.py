@@ -10,9 +10,10 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.data.batches import Batches, Example, pack
 from jaxreason.models.transformer import init_parameters
 from jaxreason.train.checkpoints import Checkpoints
-from jaxreason.train.loop import LoopConfig, Parts, Patience, fit
+from jaxreason.train.loop import LoopConfig, Parts, fit
 from jaxreason.train.metrics import Metrics
 from jaxreason.train.optimiser import OptimiserConfig, make_optimiser, rate_schedule
+from jaxreason.train.patience import Patience
 from jaxreason.train.state import TrainState, make_step
 
 FILES = {'model.json': '{}\n', 'tokenizer/tokenizer.json': '{}\n'}
@@ -63,8 +64,10 @@ def begin(optimiser):
     return jax.device_put(TrainState.begin(params, optimiser), jax.devices()[0])
 
 
-def run(folder, report=lambda _: None, rows=None, loop=LOOP, place=dict, say=lambda _: None, checkpoints=Checkpoints):
-    """Trains, or goes on; returns the parameters as NumPy arrays."""
+def run(
+    folder, report=lambda _: None, rows=None, loop=LOOP, place=dict, say=lambda _: None, checkpoints=Checkpoints, losses=None
+):
+    """Trains, or goes on; returns the parameters as NumPy arrays. `losses`: what its evaluations find, in order."""
     step, optimiser = step_and_optimiser()
     rows = pack(examples(), loop.length)[0] if rows is None else rows
     folder.mkdir(exist_ok=True)
@@ -74,6 +77,9 @@ def run(folder, report=lambda _: None, rows=None, loop=LOOP, place=dict, say=lam
         restored = kept.restore(state, batches.restore)
         start, state = (0, state) if restored is None else (restored.step, restored.state)
         with Metrics(folder, start) as metrics:
-            evaluate = lambda params: {'loss': float(jnp.sum(params['kernel']))}  # noqa: E731
-            state = fit(loop, Parts(step, batches, place, evaluate, kept, metrics), state, start, Patience(None), report)
+            following = None if losses is None else iter(losses[len(metrics.held_out_losses) :])
+            evaluate = lambda params: {'loss': next(following) if following else float(jnp.sum(params['kernel']))}  # noqa: E731
+            patience = Patience(loop.patience, loop.after_lowest)
+            patience.resume(metrics, kept, loop.steps)
+            state = fit(loop, Parts(step, batches, place, evaluate, kept, metrics), state, start, patience, report)
     return jax.tree.map(np.asarray, state.params)
