@@ -38,7 +38,7 @@ def section(metrics: Mapping[str, Any]) -> list[str]:
         parts += [picture_of(name, plot, frame), f'<p>{page.text(beside(name, found))}</p>']
     parts += [_chain_table(chains) for chains in found['chains']]
     parts += [_level_table(chains) for chains in found['chains'] if chains['by_difficulty']]
-    return [*parts, _verifier_table(found['chains']), *_ratio_tables(found['ratios'])]
+    return [*parts, _verifier_table(found['chains']), _choice_table(found['verifiers']), *_ratio_tables(found['ratios'])]
 
 
 def beside(figure: str, found: Mapping[str, Any]) -> str:
@@ -200,6 +200,22 @@ def _verifier_table(found: Sequence[Mapping[str, Any]]) -> str:
         'slightly better than one that does not.'
     )
     return f'<h4>Verifiers on revisions</h4>{page.table(heads, rows, num_words=2)}<p class="quiet">{page.text(note)}</p>'
+
+
+def _choice_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """What another verifier would have chosen from the same attempts, at the largest n; nothing where there is one verifier."""
+    largest = max((row['n'] for row in found), default=None)
+    rows = [
+        (row['strategy'], row['other'], row['ratio'], str(row['n']), tables.gain(row['difference']))
+        for row in found
+        if row['n'] == largest
+    ]
+    if not rows:
+        return ''
+    heads = ('strategy', 'against', 'ratio', 'n', 'difference, points')
+    note = 'Accuracy where two verifiers choose in the same way from the very same attempts, paired by question.'
+    table = page.table(heads, rows, num_words=2)
+    return f'<h4>Verifiers choosing from the same attempts</h4>{table}<p class="quiet">{note}</p>'
 
 
 def _ratio_tables(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:

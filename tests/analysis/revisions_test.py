@@ -184,6 +184,7 @@ def test_the_page_puts_this_run_beside_the_paper(text):
         'Along the chains of chains2, shown up to 2 attempts',
         '20 questions, 2 seeds; chains:',
         'Verifiers on revisions',
+        'Verifiers choosing from the same attempts',
         'Sequential to parallel: weighted, orm (last), shown up to 2 attempts',
         'attempts correct',
         'chain 1, attempt 2',
