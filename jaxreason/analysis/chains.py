@@ -69,9 +69,11 @@ def along_chains(
           (paired difference to position 1; None there), and `lost`, `won`, `repeated` of the revisions at this position.
         - `lost`, `won`, `repeated`, of all revisions: the share of right attempts whose revision is not right, of other
           attempts whose revision is right, and of revisions with the answer of the attempt before; None where there is none.
+        - `control`: the same three if each first attempt were followed by another first attempt of its question: what a model
+          does that does not read what it is shown.
         - `past_context`: paired difference of the last position to the last one that is shown all attempts before it; None
           where that is the last.
-        - `by_difficulty`: of every level with questions `level`, `num_questions`, `positions`, `lost`, `won`, `repeated`.
+        - `by_difficulty`: of every level with questions `level`, `num_questions`, and the same but for `past_context`.
         - `verifiers`: see `verifiers_on_chains`.
     """
     return [_summary(family, levels) for family in _families(pools, plans)]
@@ -107,7 +109,7 @@ def _reached(parts: Iterable[Grown]) -> tuple[int, ...]:
 
 
 def _summary(family: _Family, levels: Mapping[str, int] | None) -> dict[str, Any]:
-    counts = _count(family)
+    counts, control = _count(family), _count_first_attempts(family)
     within: dict[int, list[int]] = collections.defaultdict(list)
     for place, question in enumerate(family.questions):
         if levels is not None:
@@ -115,24 +117,26 @@ def _summary(family: _Family, levels: Mapping[str, int] | None) -> dict[str, Any
     return {
         'pool': family.name,
         'context': family.context,
-        'num_questions': len(family.questions),
         'num_seeds': len({seed for by_seed in family.parts.values() for seed in by_seed}),
         'num_chains': len(family.lengths),
         'length': family.lengths[0],
         'past_context': _past_context(family, counts),
-        'positions': _positions(family, counts),
-        **_revisions(_Counts(*(column.sum(axis=1) for column in counts))),
+        **_within(family, counts, control, range(len(family.questions))),
         'by_difficulty': [
-            {
-                'level': level,
-                'num_questions': len(places),
-                'positions': _positions(family, inside),
-                **_revisions(_Counts(*(column.sum(axis=1) for column in inside))),
-            }
-            for level, places in sorted(within.items())
-            for inside in [_Counts(*(column[places] for column in counts))]
+            {'level': level, **_within(family, counts, control, places)} for level, places in sorted(within.items())
         ],
         'verifiers': verifiers_on_chains(_told(family)),
+    }
+
+
+def _within(family: _Family, counts: _Counts, control: _Counts, places: Sequence[int]) -> dict[str, Any]:
+    """What is told of some of the questions."""
+    inside, others = (_Counts(*(column[list(places)] for column in each)) for each in (counts, control))
+    return {
+        'num_questions': len(places),
+        'positions': _positions(family, inside),
+        **_revisions(_Counts(*(column.sum(axis=1) for column in inside))),
+        'control': _revisions(_Counts(*(column.sum(axis=1) for column in others))),
     }
 
 
@@ -163,6 +167,23 @@ def _count_chain(chain: Sequence[PoolCandidate], length: int, counts: _Counts) -
         counts.won[turn] += is_right[turn] and not is_right[turn - 1]
         before, now = (None if a.answer is None else answer_key(a.answer) for a in chain[turn - 1 : turn + 1])
         counts.repeated[turn] += now is not None and now == before
+
+
+def _count_first_attempts(family: _Family) -> _Counts:
+    """The same of all pairs of first attempts of a question and seed, as if the second revised the first: `[questions, 1]`."""
+    counts = _Counts(*(np.zeros((len(family.questions), 1)) for _ in _Counts._fields))
+    for place, question in enumerate(family.questions):
+        for chains in family.parts[question].values():
+            firsts = [chain[0] for chain in chains]
+            num, num_right = len(firsts), sum(first.verdict == Verdict.CORRECT for first in firsts)
+            same = collections.Counter(answer_key(first.answer) for first in firsts if first.answer is not None)
+            counts.of_right[place] += num_right * (num - 1)
+            counts.of_wrong[place] += (num - num_right) * (num - 1)
+            counts.lost[place] += num_right * (num - num_right)
+            counts.won[place] += num_right * (num - num_right)
+            counts.revisions[place] += num * (num - 1)
+            counts.repeated[place] += sum(count * (count - 1) for count in same.values())
+    return counts
 
 
 def _positions(family: _Family, counts: _Counts) -> list[dict[str, Any]]:

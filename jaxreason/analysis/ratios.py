@@ -10,6 +10,7 @@ References:
 """
 
 import collections
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -94,6 +95,31 @@ def by_ratio(
             'by_difficulty': _by_level(places, groups, levels or {}),
         }
         for kind, places in _places(groups, strategies).items()
+    ]
+
+
+def compare_verifiers(records: Sequence[Record], strategies: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Compares verifiers that chose in the same way from the very same attempts.
+
+    Returns:
+        JSON values, a row a pair of groups and ratio: `strategy` and `other` (labels, the first one configured first), `n`,
+        `length`, `chains`, `ratio`, and `difference` (paired by question).
+    """
+    groups = grouped(records)
+    found: dict[tuple, list[_Place]] = collections.defaultdict(list)
+    for kind, places in _places(groups, strategies).items():
+        for place in places:
+            if kind.verifier is not None and place.n > 1:
+                found[kind.vote, kind.context, kind.budget, place[:3]].append(place)
+    return [
+        {
+            'strategy': first.group.strategy,
+            'other': second.group.strategy,
+            **{name: getattr(first, name) for name in ('n', 'length', 'chains', 'ratio')},
+            'difference': _over(first, second.group.strategy, groups),
+        }
+        for places in found.values()
+        for first, second in itertools.combinations(places, 2)
     ]
 
 

@@ -106,7 +106,13 @@ def flip_frame(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a revision does to the attempt before it, in per cent, by position; of the pool with the longest chains."""
     longest: Mapping[str, Any] = max(found['chains'], key=lambda each: each['length'], default={'positions': []})
     return [
-        {'what': what, 'position': row['position'], 'num_questions': row[what]['num_questions'], **percent('share', row[what])}
+        {
+            'what': what,
+            'position': row['position'],
+            'num_questions': row[what]['num_questions'],
+            **percent('share', row[what]),
+            'control': None if longest['control'][what] is None else round(100 * longest['control'][what]['point'], 4),
+        }
         for what in _FLIPS
         for row in longest['positions']
         if row[what] is not None
@@ -199,6 +205,9 @@ def plot_flips(ax: 'Axes', frame: Frame) -> None:
             ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         else:
             ax.errorbar(x, y, yerr=[below, above], fmt='none', ecolor=colour, capsize=3, elinewidth=1)
+        if points[0]['control'] is not None:
+            ax.axhline(points[0]['control'], color=colour, linewidth=1, linestyle='--', alpha=0.8)
+    ax.plot([], [], '--', color=ax.xaxis.label.get_color(), linewidth=1, label='a first attempt after another')
     _position_axis(ax, frame)
     ax.set_xlabel('position of the revision in its chain')
     ax.set_ylabel('share of such attempts before it, %')

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxreason.analysis.chains import along_chains
-from jaxreason.analysis.ratios import by_ratio, revisions_of
+from jaxreason.analysis.ratios import by_ratio, compare_verifiers, revisions_of
 from jaxreason.analysis.rows import Row
 from jaxreason.analysis.run_folder import Run
 from jaxreason.evaluate.sweep import Chains, chains_of_sweep
@@ -21,7 +21,8 @@ def revisions(run: Run, rows: Sequence[Row], levels: Mapping[str, int] | None = 
         levels: difficulty of its questions, 1 the easiest; None where it is not known.
 
     Returns:
-        JSON values: `chains` (`along_chains`) and `ratios` (`by_ratio`); None where nothing was revised.
+        JSON values: `chains` (`along_chains`), `ratios` (`by_ratio`) and `verifiers` (`compare_verifiers`); None where nothing
+        was revised.
 
     Raises:
         ConfigError: the configuration tells of a revision that this version does not know.
@@ -29,7 +30,9 @@ def revisions(run: Run, rows: Sequence[Row], levels: Mapping[str, int] | None = 
     known = revisions_of(run.strategies)
     chains = along_chains(run.pools, _plans(run, known), levels)
     ratios = by_ratio(run.records, rows, run.strategies, levels)
-    return {'chains': chains, 'ratios': ratios} if chains or ratios else None
+    if not chains and not ratios:
+        return None
+    return {'chains': chains, 'ratios': ratios, 'verifiers': compare_verifiers(run.records, run.strategies)}
 
 
 def _plans(run: Run, known: Mapping[str, Revision]) -> dict[str, Chains]:

@@ -38,7 +38,7 @@ def section(metrics: Mapping[str, Any]) -> list[str]:
         parts += [picture_of(name, plot, frame), f'<p>{page.text(beside(name, found))}</p>']
     parts += [_chain_table(chains) for chains in found['chains']]
     parts += [_level_table(chains) for chains in found['chains'] if chains['by_difficulty']]
-    return [*parts, _verifier_table(found['chains']), *_ratio_tables(found['ratios'])]
+    return [*parts, _verifier_table(found['chains']), _choice_table(found['verifiers']), *_ratio_tables(found['ratios'])]
 
 
 def beside(figure: str, found: Mapping[str, Any]) -> str:
@@ -58,7 +58,9 @@ def _here(figure: str, found: Mapping[str, Any]) -> Iterator[str]:
             last = part['positions'][-1]
             yield f'level {part["level"]} {tables.percent(last["over_first"], "+")}, {_verdict(last["over_first"])}'
     elif longest is not None and figure.startswith('flips'):
-        yield from (f'{words} {_share(longest[what])} %' for what, words in _FLIPS.items() if longest[what] is not None)
+        for what, words in _FLIPS.items():
+            if longest[what] is not None:
+                yield f'{words} {_share(longest[what])} %, {_share(longest["control"][what])} if it were another first attempt'
     elif figure.startswith('sequential'):
         for group in found['ratios']:
             yield from _one_chain(group)
@@ -143,9 +145,13 @@ def _chain_table(chains: Mapping[str, Any]) -> str:
         for row in told_positions(chains['positions'])
     ]
     rows.append(('all', '', '', '', *(_share(chains[what]) for what in _FLIPS)))
+    rows.append(('control', '', '', '', *(_share(chains['control'][what]) for what in _FLIPS)))
     heads = ('attempt', 'chains', 'pass@1, %', 'over the first, points', *(f'{words}, %' for words in _FLIPS.values()))
     seeds = f'{chains["num_seeds"]} seeds' if chains['num_seeds'] > 1 else 'a single seed'
-    note = f'{chains["num_questions"]:,} questions, {seeds}; chains: of a question and seed those that were to be so long.'
+    note = (
+        f'{chains["num_questions"]:,} questions, {seeds}; chains: of a question and seed those that were to be so long. '
+        'Control: first attempts after other first attempts, as of a model that does not read what it is shown.'
+    )
     if any(row['beyond_context'] for row in chains['positions']):
         note += f' *: shown only the last {chains["context"]} of the attempts before it.'
     return f'<h4>{page.text(_title(chains))}</h4>{page.table(heads, rows)}<p class="quiet">{page.text(note)}</p>'
@@ -194,6 +200,22 @@ def _verifier_table(found: Sequence[Mapping[str, Any]]) -> str:
         'slightly better than one that does not.'
     )
     return f'<h4>Verifiers on revisions</h4>{page.table(heads, rows, num_words=2)}<p class="quiet">{page.text(note)}</p>'
+
+
+def _choice_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """What another verifier would have chosen from the same attempts, at the largest n; nothing where there is one verifier."""
+    largest = max((row['n'] for row in found), default=None)
+    rows = [
+        (row['strategy'], row['other'], row['ratio'], str(row['n']), tables.gain(row['difference']))
+        for row in found
+        if row['n'] == largest
+    ]
+    if not rows:
+        return ''
+    heads = ('strategy', 'against', 'ratio', 'n', 'difference, points')
+    note = 'Accuracy where two verifiers choose in the same way from the very same attempts, paired by question.'
+    table = page.table(heads, rows, num_words=2)
+    return f'<h4>Verifiers choosing from the same attempts</h4>{table}<p class="quiet">{note}</p>'
 
 
 def _ratio_tables(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -58,6 +58,17 @@ def test_flips_by_hand(found):
     assert rows[2]['won']['num_questions'] == 1 and found['lost']['num_questions'] == 2
 
 
+def test_the_control_of_flips_by_hand(found):
+    # First attempts: 2 1 1 of `a` and 2 1 3 of `b`; ordered pairs.
+    control = found['control']
+    assert control['lost']['point'] == pytest.approx((2 * 1 + 1 * 2) / (2 * 2 + 1 * 2), abs=1e-6)
+    assert control['won']['point'] == pytest.approx((1 * 2 + 2 * 1) / (1 * 2 + 2 * 2), abs=1e-6)
+    assert control['repeated']['point'] == pytest.approx(2 / 12, abs=1e-6)
+    assert found['by_difficulty'][0]['control']['lost']['point'] == 0.5
+    [single] = along_chains([pool_of('a', [chain(0, '211')])], {})
+    assert single['control'] == {'lost': None, 'won': None, 'repeated': None}
+
+
 def test_an_interval_holds_its_point_and_one_question_has_none(found):
     last = found['positions'][2]['pass_at_1']
     assert (last['low'], last['high']) == (0, 0.5)

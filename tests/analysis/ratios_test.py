@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from jaxreason.analysis.ratios import by_ratio
+from jaxreason.analysis.ratios import by_ratio, compare_verifiers
 from jaxreason.analysis.rows import group_of, grouped, row_of
 from jaxreason.core.errors import ConfigError
 from tests.analysis.chain_run import grid
@@ -96,6 +96,18 @@ def test_independent_samples_stand_for_chains_of_one():
     sides = [{row['ratio']: row['strategy'] for row in group['rows'] if row['n'] == 4} for group in found]
     assert sides == [{'1:4': 'vote', '4:1': 'majority 4 x 1'}, {'1:4': 'best', '4:1': 'weighted 4 x 1'}]
     assert [group['best'][0]['over_parallel']['point'] for group in found] == [pytest.approx(0.3), pytest.approx(0.1)]
+
+
+def test_verifiers_are_compared_on_the_same_attempts():
+    strategies = {
+        **grid(4, 'majority'),
+        **{f'orm {label}': told for label, told in grid(4, 'weighted', verifier='orm').items()},
+        **{f'prm {label}': told for label, told in grid(4, 'weighted', verifier='prm').items()},
+    }
+    known = {'majority 2 x 2': 'abc', 'orm weighted 2 x 2': 'abcdef', 'orm weighted 4 x 1': 'abc', 'prm weighted 2 x 2': 'abcd'}
+    [row] = compare_verifiers(records_of(known, ns=(4,)), strategies)
+    assert (row['strategy'], row['other'], row['n'], row['ratio']) == ('orm weighted 2 x 2', 'prm weighted 2 x 2', 4, '1:1')
+    assert (row['length'], row['chains'], row['difference']['point']) == (2, 2, pytest.approx(0.2))
 
 
 def test_what_chooses_otherwise_is_another_group():
