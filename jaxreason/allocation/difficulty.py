@@ -40,6 +40,8 @@ def pass_rates(pools: Iterable[Pool]) -> dict[str, float]:
     for pool in pools:
         if pool.chosen is not None:
             raise ValueError(f'difficulty: expected independent samples, got those of a search ({pool.pool!r}).')
+        if any(candidate.revises is not None for candidate in pool.candidates):
+            raise ValueError(f'difficulty: expected independent samples, got revisions ({pool.pool!r}): leave these out.')
         right[pool.question_id] += sum(candidate.verdict == Verdict.CORRECT for candidate in pool.candidates)
         drawn[pool.question_id] += len(pool.candidates)
     for question, number in drawn.items():

@@ -26,6 +26,7 @@ from jaxreason.analysis.drawing import (
     save,
     set_height,
 )
+from jaxreason.analysis.revision_figures import revision_figures
 from jaxreason.analysis.rows import PHASES
 from jaxreason.analysis.tables import label as label_of
 from jaxreason.core.quantities import quantity
@@ -261,6 +262,7 @@ def save_all(metrics: Mapping[str, Any], caption: str, folder: Path) -> list[Pat
     frames: list[tuple[str, Plot, Frame]] = [
         *((name, plot, frame_of(metrics)) for name, plot, frame_of in (*FIGURES, *HEALTH_FIGURES)),
         *difficulty_figures(metrics),
+        *revision_figures(metrics),
     ]
     return [save(name, plot, frame, caption, folder) for name, plot, frame in frames if frame]
 

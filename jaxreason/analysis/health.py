@@ -9,6 +9,7 @@ References:
 """
 
 import collections
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -79,7 +80,9 @@ def verifier_health(
     """Measures the verifiers of a run on its samples.
 
     Args:
-        pools: of a run; those of strategies that searched by themselves are not used, their samples depend on the scores.
+        pools: of a run; those of strategies that searched by themselves are not used, their samples depend on the scores, nor
+            are revisions: of chains the first attempts count. Where several pools hold samples that a verifier scored, the
+            largest is used: the draws are the same.
         step_delimiter: what ended a step, for the exact check of nano questions.
         probes: content of `verifier_probes.json`; None where there is none.
 
@@ -92,10 +95,14 @@ def verifier_health(
         (`summarise` against the exact checker, None where there is none); `probes`; `against` (gain over every other verifier
         that scored the same questions, at the largest n, by aggregation and vote, paired by question).
     """
-    shared = _shared([pool for pool in pools if pool.chosen is None])
+    shared = _shared([_independent(pool) for pool in pools if pool.chosen is None])
     names = sorted({name for part in shared for sample in part.samples for name in sample.candidate.scores})
     asked = {name: _asked_of(name, shared) for name in names}
     return {name: {**_health(name, asked[name], step_delimiter, probes), 'against': _against(name, asked)} for name in names}
+
+
+def _independent(pool: Pool) -> Pool:
+    return dataclasses.replace(pool, candidates=tuple(c for c in pool.candidates if c.revises is None))
 
 
 def _shared(pools: Sequence[Pool]) -> list[_Pool]:
@@ -116,7 +123,14 @@ def repetition(tokens: Sequence[int]) -> float:
 
 
 def _asked_of(name: str, shared: Sequence[_Pool]) -> list[_Asked]:
-    return [_asked(name, part) for part in shared if any(name in sample.candidate.scores for sample in part.samples)]
+    """Of every question and seed the most samples that were scored."""
+    largest: dict[tuple[int, int], _Pool] = {}
+    for part in shared:
+        if any(name in sample.candidate.scores for sample in part.samples):
+            rival = largest.setdefault((part.question, part.pool.seed), part)
+            if len(part.samples) > len(rival.samples):
+                largest[part.question, part.pool.seed] = part
+    return [_asked(name, part) for part in largest.values()]
 
 
 def _health(name: str, asked: Sequence[_Asked], step_delimiter: str, probes: Mapping[str, Any] | None) -> Health:
@@ -218,9 +232,10 @@ def _aggregations(asked: Sequence[_Asked]) -> list[Health]:
 def _against(name: str, asked: Mapping[str, Sequence[_Asked]]) -> list[Health]:
     """Best-of-n with this verifier against best-of-n with each other one, on the same samples."""
     size = min(len(part.samples) for part in asked[name])
+    ours_are = [(part.pool.pool, part.question) for part in asked[name]]
     rows = []
     for other in asked:
-        if other == name or [part.question for part in asked[other]] != [part.question for part in asked[name]]:
+        if other == name or [(part.pool.pool, part.question) for part in asked[other]] != ours_are:
             continue
         for kind in (Aggregation.LAST, Aggregation.PROD):
             for vote in (Vote.NAIVE, Vote.WEIGHTED):

@@ -13,6 +13,7 @@ from typing import Any
 from jaxreason.analysis.by_difficulty import by_difficulty
 from jaxreason.analysis.difficulty_bins import Bins
 from jaxreason.analysis.health import verifier_health
+from jaxreason.analysis.revisions import revisions
 from jaxreason.analysis.rows import grouped, row_of, table
 from jaxreason.analysis.run_folder import Run, read_run
 from jaxreason.core.files import write_whole
@@ -75,11 +76,18 @@ def metrics_of(run: Run, bins: Bins | None = None) -> Metrics:
         run: the run.
         bins: the difficulty of its questions, for the key `by_difficulty`; None for no such key.
 
+    Returns:
+        What `compute` does, with `by_difficulty`, and with `revisions` (`analysis.revisions`) where a strategy revised.
+
     Raises:
         RunError: the bins do not fit the run.
     """
     metrics = compute(run.records, run.pools, run.labels, run.step_delimiter, run.probes)
-    return metrics if bins is None else {**metrics, 'by_difficulty': by_difficulty(run, metrics['rows'], bins)}
+    if bins is not None:
+        metrics['by_difficulty'] = by_difficulty(run, metrics['rows'], bins)
+    if (found := revisions(run, metrics['rows'], None if bins is None else bins.levels)) is not None:
+        metrics['revisions'] = found
+    return metrics
 
 
 def write_metrics(folder: Path, bins: Bins | None = None) -> Metrics:
@@ -106,7 +114,8 @@ def _pool(name: str, pools: Sequence[Pool]) -> Metrics:
     candidates = [candidate for pool in pools for candidate in pool.candidates]
     num_candidates = min(len(pool.candidates) for pool in pools)
     # Where samples depend on each other, subsets of them mean nothing: only whether any is correct does.
-    ks = _ks(num_candidates) if all(pool.chosen is None for pool in pools) else []
+    is_independent = all(pool.chosen is None for pool in pools) and all(c.revises is None for c in candidates)
+    ks = _ks(num_candidates) if is_independent else []
     prompt = _mean(cost_from(pool.cost).flops for pool in pools)
     each = _mean(cost_from(candidate.cost).decode + cost_from(candidate.cost).prefill for candidate in candidates)
     finishes = collections.Counter(candidate.finish for candidate in candidates)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxreason.analysis import difficulty_page, health_page, page, step_judgement, tables, training_page
+from jaxreason.analysis import difficulty_page, health_page, page, revisions_page, step_judgement, tables, training_page
 from jaxreason.analysis.figures import FIGURES, pictures, save_all
 from jaxreason.analysis.metrics import Metrics, metrics_of
 from jaxreason.analysis.rows import PHASES
@@ -24,6 +24,7 @@ from jaxreason.core.files import write_whole
 from jaxreason.core.quantities import quantity
 from jaxreason.core.records import Pool, PoolCandidate, Record
 from jaxreason.core.types import Verdict
+from jaxreason.search.chains import chains_of
 
 MAX_QUESTIONS = 200
 MAX_CANDIDATES = 8
@@ -127,7 +128,7 @@ def _section(run: Run, metrics: Metrics) -> str:
         page.table(tables.columns(metrics), tables.rows(metrics)),
         f'<p class="quiet">{page.text(f"{tables.caption(metrics)} {tables.readings(metrics)}".rstrip())}</p>',
     ]
-    parts += [*pictures(FIGURES, metrics), *difficulty_page.section(metrics)]
+    parts += [*pictures(FIGURES, metrics), *difficulty_page.section(metrics), *revisions_page.section(metrics)]
     parts += [_cost(metrics), _samples(metrics), *health_page.section(metrics)]
     parts += [_questions(run, metrics), *_inputs(run)]
     return '\n'.join(['<section>', *parts, '</section>'])
@@ -211,7 +212,8 @@ def _question(
         facts.append(f'{_answer(chosen[0].blocks[0].answer)}{f" (gold {page.foreign(pool.gold)})" if pool else ""}')
     if pool:
         correct = sum(candidate.verdict == Verdict.CORRECT for candidate in pool.candidates)
-        facts.append(f'{correct}/{len(pool.candidates)} samples correct')
+        are_chains = any(candidate.revises is not None for candidate in pool.candidates)
+        facts.append(f'{correct}/{len(pool.candidates)} {"attempts" if are_chains else "samples"} correct')
     verdict = _mark(chosen[0].blocks[0].verdict) if chosen else ''
     line = ''.join(
         [
@@ -221,7 +223,7 @@ def _question(
     )
     body = [f'<pre>{page.text(page.clipped(question, MAX_CHARACTERS))}</pre>', _answers(records)]
     if pool:
-        body += [_candidate(candidate) for candidate in pool.candidates[:MAX_CANDIDATES]]
+        body += [_candidate(candidate, name) for name, candidate in _named(pool)[:MAX_CANDIDATES]]
         if len(pool.candidates) > MAX_CANDIDATES:
             body.append(f'<p class="quiet">{len(pool.candidates) - MAX_CANDIDATES} more samples are in the run folder.</p>')
     body += trees
@@ -247,11 +249,23 @@ def _answers(records: Sequence[Record]) -> str:
     return page.table(('strategy', 'verdict', 'answer', 'votes'), rows, num_words=4)
 
 
-def _candidate(candidate: PoolCandidate) -> str:
-    facts = [f'sample {candidate.sample}', page.text(candidate.finish), f'{len(candidate.tokens)} tokens']
-    for name, scores in candidate.scores.items():
+def _named(pool: Pool) -> list[tuple[str, PoolCandidate]]:
+    """The candidates of a pool, each with its name: attempts by chain, others in the order of their draws."""
+    chains = chains_of(pool.candidates)
+    if all(len(chain) == 1 for chain in chains):
+        return [(f'sample {candidate.sample}', candidate) for candidate in pool.candidates]
+    return [
+        (f'chain {number}, attempt {turn}', candidate)
+        for number, chain in enumerate(chains, start=1)
+        for turn, candidate in enumerate(chain, start=1)
+    ]
+
+
+def _candidate(candidate: PoolCandidate, name: str) -> str:
+    facts = [name, page.text(candidate.finish), f'{len(candidate.tokens)} tokens']
+    for verifier, scores in candidate.scores.items():
         steps = ' '.join(f'{score:.2f}' for score in scores[:12]) + (' …' if len(scores) > 12 else '')
-        facts.append(f'{page.text(name)} {steps or page.text(candidate.unscored.get(name, ""))}')
+        facts.append(f'{page.text(verifier)} {steps or page.text(candidate.unscored.get(verifier, ""))}')
     line = f'{_mark(candidate.verdict)} {_answer(candidate.answer)} <span class="facts">{" · ".join(facts)}</span>'
     return page.folded(line, f'<pre>{page.text(page.clipped(candidate.text, MAX_CHARACTERS))}</pre>')
 

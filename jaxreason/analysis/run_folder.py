@@ -26,6 +26,7 @@ class Run:
         config: text of `config.yaml`; empty where the folder has none.
         environment: commit, versions, device, digests; empty where the folder has none.
         labels: the strategies in the order of the configuration, the baseline first.
+        strategies: what the configuration says of them, by label; empty where the folder has none.
         model: the policy, as the configuration names it; empty where it does not.
         step_delimiter: what ended a step, as the configuration says it; two line breaks where it does not.
         probes: how trained verifiers scored answers that say nothing; None where the folder does not tell.
@@ -37,6 +38,7 @@ class Run:
     config: str
     environment: Mapping[str, Any]
     labels: tuple[str, ...] = ()
+    strategies: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     model: str = ''
     step_delimiter: str = '\n\n'
     probes: Mapping[str, Any] | None = None
@@ -64,6 +66,7 @@ def read_run(folder: Path) -> Run:
         config=config,
         environment=_object(folder / 'environment.json') or {},
         labels=tuple(label for label in strategies if label in present) if isinstance(strategies, dict) else (),
+        strategies=strategies if isinstance(strategies, dict) else {},
         model=_source(tree, 'model'),
         step_delimiter=str(prompt.get('step_delimiter', '\n\n')) if isinstance(prompt, dict) else '\n\n',
         probes=_object(folder / 'verifier_probes.json'),
@@ -88,17 +91,26 @@ class Samples:
 def read_samples(folder: Path) -> Samples:
     """Reads the independent samples of a run folder, whatever strategies made of them.
 
+    A revision is no independent sample, but the first attempts of chains are. They are the very draws that other pools of the
+    folder hold under the same numbers, so each is taken once.
+
     Raises:
         RunError: it has none, or a file is damaged; names file and line.
     """
     paths = sorted((folder / 'pools').glob('*.jsonl')) if os.path.isdir(folder / 'pools') else []
-    pools = [pool for path in paths if _is_sampled(path) for pool in _lines(path, pool_from)]
-    if not pools:
+    found: dict[tuple[str, int], Pool] = {}
+    for pool in (pool for path in paths if _is_sampled(path) for pool in _lines(path, pool_from)):
+        before = found.get((pool.question_id, pool.seed))
+        drawn = {c.sample: c for c in pool.candidates if c.revises is None}
+        drawn |= {c.sample: c for c in (before.candidates if before else ())}
+        candidates = tuple(drawn[sample] for sample in sorted(drawn))
+        found[pool.question_id, pool.seed] = dataclasses.replace(before or pool, candidates=candidates)
+    if not found:
         raise RunError(
             f'{folder}: expected independent samples in its pools, there are none; '
             'name the finished run of a strategy that samples them, as majority does.'
         )
-    return Samples(name=folder.resolve().name, pools=tuple(pools), model=_source(_config(folder)[1], 'model'))
+    return Samples(name=folder.resolve().name, pools=tuple(found.values()), model=_source(_config(folder)[1], 'model'))
 
 
 def _is_sampled(path: Path) -> bool:

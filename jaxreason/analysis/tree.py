@@ -8,7 +8,8 @@
        The answer is 11.                     0.310  = 11
     1  Tom has no apples.                    0.080  left after round 1
 
-A branch goes on in its own column; what hangs from it is further to the right. Nothing is said about right and wrong.
+A branch goes on in its own column; what hangs from it is further to the right. Attempts of
+chains stand one below the other, `2.3` the third one of the second chain. Nothing is said about right and wrong.
 """
 
 import collections
@@ -18,6 +19,7 @@ from typing import Literal, NamedTuple
 from jaxreason.core.terminal import printable
 from jaxreason.core.types import Branch, Candidate, Finish, Outcome
 from jaxreason.data.normalise import answer_key
+from jaxreason.search.chains import chains_of
 
 LEAST_TEXT = 8  # cells of a step that are shown however deep it hangs
 _MOST_ANSWER = 20  # cells
@@ -36,6 +38,7 @@ class Line(NamedTuple):
 class _Drawn(NamedTuple):
     """A branch as it is drawn: its own steps, and what is said behind the last of them."""
 
+    name: str
     sample: int
     parent: int | None
     forked_at: int
@@ -53,20 +56,26 @@ def tree_lines(outcome: Outcome, width: int = 100) -> list[Line]:
         width: cells of a line; deep forks may exceed it, so that some of their text is seen.
 
     Returns:
-        Lines in the order of the draws; every character is printable.
+        Lines in the order of the draws, or chain by chain; every character is printable.
     """
     chosen = None if outcome.answer is None else answer_key(outcome.answer)
-    branches = [*(_solution(c, chosen) for c in outcome.candidates), *map(_left, outcome.pruned)]
-    drawing = _Drawing(sorted(branches, key=lambda branch: branch.sample), width)
+    chains = chains_of(outcome.candidates)
+    if any(len(chain) > 1 for chain in chains):
+        branches = [_solution(c, chosen, f'{i}.{j}') for i, chain in enumerate(chains, 1) for j, c in enumerate(chain, 1)]
+    else:
+        drawn = [*(_solution(c, chosen, str(c.sample)) for c in outcome.candidates), *map(_left, outcome.pruned)]
+        branches = sorted(drawn, key=lambda branch: branch.sample)
+    drawing = _Drawing(branches, width)
     return [line for branch in drawing.roots for line in drawing.lines(branch, '', '')]
 
 
-def _solution(candidate: Candidate, chosen: str | None) -> _Drawn:
+def _solution(candidate: Candidate, chosen: str | None, name: str) -> _Drawn:
     at = candidate.forked_at
     is_chosen = chosen is not None and candidate.answer is not None and answer_key(candidate.answer) == chosen
     answer = 'no answer' if candidate.answer is None else f'= {_shortened(candidate.answer, _MOST_ANSWER)}'
     why = '' if candidate.finish is Finish.STOP else f' ({candidate.finish.value})'
     return _Drawn(
+        name,
         candidate.sample,
         candidate.parent,
         at,
@@ -79,7 +88,7 @@ def _solution(candidate: Candidate, chosen: str | None) -> _Drawn:
 
 def _left(branch: Branch) -> _Drawn:
     end = f'left after round {branch.pruned_at}'
-    return _Drawn(branch.sample, branch.parent, branch.forked_at, branch.steps, branch.scores, end, 'left')
+    return _Drawn(str(branch.sample), branch.sample, branch.parent, branch.forked_at, branch.steps, branch.scores, end, 'left')
 
 
 class _Drawing:
@@ -89,7 +98,7 @@ class _Drawing:
         self._by_sample = {branch.sample: branch for branch in branches}
         self._forks: dict[tuple[int, int], list[_Drawn]] = collections.defaultdict(list)  # by owner of a step and its number
         self._used = self._beginnings(branches)
-        self._number = max((len(str(branch.sample)) for branch in branches), default=1)
+        self._number = max((len(branch.name) for branch in branches), default=1)
         self._text = width - _SCORE - 2 - max((_cells(branch.end) for branch in branches), default=0)
         self.roots: list[_Drawn] = []
         for branch in branches:
@@ -104,7 +113,7 @@ class _Drawing:
             first: what stands before its number.
             later: what stands before its further lines.
         """
-        number = f'{branch.sample:>{self._number}}  '
+        number = f'{branch.name:>{self._number}}  '
         indent = later + ' ' * len(number)
         last = len(branch.steps)
         for place, step in enumerate(branch.steps or ('(nothing)',), 1):

@@ -45,7 +45,8 @@ class Layout:
         system: system message of a chat, first line of plain text; None for none of ours.
         question: what is written before the first step, `{question}` replaced; in a chat the user's turn.
         gap: stands between a step and its marker.
-        marker: closes a step. A special piece of the tokenizer, or text that is one token where it stands.
+        marker: closes a step. A special piece of the tokenizer, or text that is one token where it stands; text that already
+            ends a step is not written twice.
         line_breaks: a step's own line breaks at its end are `replaced` by the marker, `kept` after it, or are `markers`: then
             every line break, also within a step, is the marker token, and the step's score is that of its last one.
         begin: put the beginning-of-sequence token first; None does what the tokenizer does.

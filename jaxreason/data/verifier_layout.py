@@ -137,10 +137,12 @@ class Typesetter:
             return
         for step in steps:
             text = step.rstrip('\n')
+            if self._special is None:  # a delimiter that is the marker itself is not written twice
+                text = text.removesuffix(self._layout.gap + self._layout.marker)
             writer.text(text + self._layout.gap)
             self._mark(writer)
             if self._layout.line_breaks == 'kept':
-                writer.text(step[len(text) :])
+                writer.text(step[len(step.rstrip('\n')) :])
 
     def _lines(self, writer: '_Writer', steps: Sequence[str]) -> None:
         """Each line is encoded alone, each line break is the marker token."""

@@ -32,6 +32,10 @@ def test_equal_shares_are_equal_whatever_the_number_of_samples():
 def test_samples_of_a_search_set_no_bin():
     with pytest.raises(ValueError, match='expected independent samples'):
         pass_rates([pool('a', ['correct'], chosen={'answer': 'x', 'votes': []})])
+    chain = pool('a', ['correct', 'wrong'])
+    revised = dataclasses.replace(chain.candidates[1], revises=0)
+    with pytest.raises(ValueError, match='got revisions'):
+        pass_rates([dataclasses.replace(chain, candidates=(chain.candidates[0], revised))])
     with pytest.raises(ValueError, match="none of 'a'"):
         pass_rates([dataclasses.replace(pool('a', []), candidates=())])
 

@@ -10,6 +10,7 @@ from jaxreason.core.cost import Cost
 from jaxreason.core.types import Branch, Candidate, Finish, Outcome, Question
 from jaxreason.search.beam_search import BeamSearch
 from jaxreason.search.best_of_n import BestOfN
+from jaxreason.search.chains import sample_of
 from jaxreason.search.dvts import DVTS
 from jaxreason.search.lookahead import Lookahead
 from jaxreason.search.rebase import Rebase
@@ -73,6 +74,21 @@ def test_independent_samples_are_a_flat_tree():
         'k 11  (nothing)                  = 5 (budget)',
     ]
     assert tree_lines(outcome_of(answer=None)) == []
+
+
+def test_attempts_stand_chain_by_chain():
+    outcome = outcome_of(
+        solution(0, 'one', answer='3'),
+        solution(1, 'other'),
+        solution(sample_of(0, 1), 'two', revises=0),
+        solution(sample_of(0, 2), 'three', answer='5', revises=sample_of(0, 1)),
+    )
+    assert text_of(outcome, 30).splitlines() == [
+        'k 1.1  one               = 3',
+        'c 1.2  two               = 4 ◀ chosen',
+        'k 1.3  three             = 5',
+        'c 2.1  other             = 4 ◀ chosen',
+    ]
 
 
 def test_text_of_a_model_drives_no_terminal_and_makes_no_lines():
