@@ -54,5 +54,5 @@ def _lines(summary: Mapping[str, Any], closing: Sequence[str]) -> list[str]:
         f'{summary["questions"]:,} questions, {summary["samples"]:,} samples, not kept: {dropped or "none"}',
         f'{summary["kept"]:,} solutions kept, {summary["correct"]:,} of them right',
         *closing,
-        f'{cost["new_tokens"]:,} tokens drawn, prompts of {cost["prompt_tokens"]:,}, {quantity(summary["flops"], "FLOPs")}',
+        f'{cost["new_tokens"]:,} tokens drawn, {cost["prompt_tokens"]:,} of prompts, {quantity(summary["flops"], "FLOPs")}',
     ]

@@ -10,6 +10,7 @@ import pytest
 
 from jaxreason.core.errors import DataError
 from jaxreason.core.labels import LabelledSolution
+from jaxreason.data import label_set
 from jaxreason.data.label_set import read_labels, write_labels
 
 ONE = LabelledSolution(
@@ -30,7 +31,20 @@ ONE = LabelledSolution(
     new_tokens=(12, 0),
     own_flops=10**14,
 )
-ALL = [dataclasses.replace(ONE, question_id=f'q{n // 4}', sample=n % 4, steps=('s', f'{n}\n')) for n in range(40)] + [ONE]
+REVISED = dataclasses.replace(  # its steps have no labels, but attempts stand before it
+    ONE,
+    question_id='revised',
+    correct=(),
+    rollouts=(),
+    flops=(),
+    new_tokens=(),
+    attempts=('dos y dos\nson 5', '¿qué?'),
+    attempts_correct=(False, True),
+)
+ALL = [dataclasses.replace(ONE, question_id=f'q{n // 4}', sample=n % 4, steps=('s', f'{n}\n')) for n in range(40)] + [
+    ONE,
+    REVISED,
+]
 
 
 @pytest.fixture(scope='module')
@@ -59,6 +73,38 @@ def test_others_read_it_without_our_builder(folder):
     assert [type(soft) for soft in row['soft']] == [np.float32] * 2 and row['soft'] == pytest.approx([1 / 3, 1.0])
     assert list(row['hard']) == [True, True] and bool(row['is_correct'])
     assert [step.decode() for step in row['steps']] == list(ONE.steps) and list(row['flops']) == [10**15, 0]
+
+
+def test_others_find_the_attempts_too(folder):
+    import tensorflow_datasets as tfds
+
+    source = tfds.builder_from_directory(folder).as_data_source()['train']
+    row = next(row for row in source if row['question_id'] == b'revised')
+    assert [text.decode() for text in row['attempts']] == list(REVISED.attempts)
+    assert list(row['attempts_correct']) == [False, True] and len(row['soft']) == len(row['hard']) == 0
+
+
+class FirstVersion(label_set.JaxreasonLabels):
+    """Sets as they were before there were attempts."""
+
+    VERSION = label_set.tfds.core.Version('1.0.0')
+
+    def _info(self):
+        now = super()._info()
+        kept = {name: feature for name, feature in now.features.items() if not name.startswith('attempts')}
+        return type(now)(builder=self, features=type(now.features)(kept), description='')
+
+    def _generate_examples(self):
+        for key, row in super()._generate_examples():
+            yield key, {name: value for name, value in row.items() if not name.startswith('attempts')}
+
+
+def test_sets_of_the_first_version_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(label_set, 'JaxreasonLabels', FirstVersion)
+    write_labels(tmp_path / 'labels', ALL[:4])
+    assert 'attempts' not in (tmp_path / 'labels' / 'features.json').read_text()
+    assert '1.0.0' in (tmp_path / 'labels' / 'dataset_info.json').read_text()
+    assert read_labels(tmp_path / 'labels') == ALL[:4]
 
 
 def test_the_same_solutions_are_the_same_bytes_and_replace_what_was_there(folder, tmp_path):

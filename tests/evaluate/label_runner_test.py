@@ -112,14 +112,14 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(whole, path, tmp_path, units):
     assert results(out) == results(whole[0])
 
 
-def test_two_processes_make_the_same_bytes_in_folders_of_their_own(whole, path, tmp_path):
-    """Threads on a board in memory stand for the processes."""
+def in_two_processes(config, folder):
+    """Runs `config` in the folders 0 and 1; threads on a board in memory stand for the processes."""
     board, raised = Board(), []
 
     def run(index):
         peers = Peers(board, index, 2, silent_rounds=10, round_seconds=0.05)
         try:
-            label_problems(read_config(path), tmp_path / str(index), peers=peers)
+            label_problems(config, folder / str(index), peers=peers)
         except Exception as error:
             raised.append(error)
             board.is_mute = True  # the other gets no answer any more
@@ -132,6 +132,10 @@ def test_two_processes_make_the_same_bytes_in_folders_of_their_own(whole, path, 
     for thread in threads:
         thread.join(60)
     assert raised == [] and not any(thread.is_alive() for thread in threads)
+
+
+def test_two_processes_make_the_same_bytes_in_folders_of_their_own(whole, path, tmp_path):
+    in_two_processes(read_config(path), tmp_path)
     assert results(tmp_path / '0') == results(whole[0])
     assert command.num_lines(tmp_path / '1' / 'journal-1.jsonl') == 3 and not (tmp_path / '1' / 'labels').exists()
 
