@@ -158,7 +158,7 @@ def _chain_table(chains: Mapping[str, Any]) -> str:
 
 
 def _title(chains: Mapping[str, Any]) -> str:
-    return f'Along the chains of {chains["pool"]}, {shown(chains["context"])}'
+    return f'Along the chains ({chains["pool"]}), {shown(chains["context"])}'
 
 
 def _level_table(chains: Mapping[str, Any]) -> str:
@@ -184,22 +184,25 @@ def _share(value: Mapping[str, Any] | None) -> str:
 
 def _verifier_table(found: Sequence[Mapping[str, Any]]) -> str:
     """How well verifiers tell right attempts from wrong ones; nothing where none was asked."""
-    rows = []
+    rows, pairs = [], []
     for chains in found:
-        for name, told in chains['verifiers'].items():
+        for place, (name, told) in enumerate(chains['verifiers'].items()):
+            others = list(chains['verifiers'])[place + 1 :]
             for row in told['auc']:
-                against = [f'{number(value, "+")} {other}' for other, value in row['against'].items() if value is not None]
-                cells = (number(row['first']), number(row['revisions']), ', '.join(against) or NOTHING)
-                rows.append((f'{name} ({chains["pool"]})', row['aggregation'], *cells))
+                kind = row['aggregation']
+                rows.append((f'{name} ({chains["pool"]})', kind, number(row['first']), number(row['revisions'])))
+                pairs += [(f'{name} ({chains["pool"]})', other, kind, number(row['against'][other], '+')) for other in others]
     if not rows:
         return ''
-    heads = ('verifier', 'score', 'first attempts', 'revisions', 'revisions, over')
     note = (
         'AUC of right against wrong attempts within a question [95 % interval] (questions that have both). The paper: a PRM '
         'that was trained on independent solutions transfers badly to revisions, and an ORM that sees the earlier attempts is '
         'slightly better than one that does not.'
     )
-    return f'<h4>Verifiers on revisions</h4>{page.table(heads, rows, num_words=2)}<p class="quiet">{page.text(note)}</p>'
+    parts = [page.table(('verifier', 'score', 'first attempts', 'revisions'), rows, num_words=2)]
+    if pairs:
+        parts.append(page.table(('on revisions', 'against', 'score', 'difference of AUC'), pairs, num_words=3))
+    return f'<h4>Verifiers on revisions</h4>{"".join(parts)}<p class="quiet">{page.text(note)}</p>'
 
 
 def _choice_table(found: Sequence[Mapping[str, Any]]) -> str:
