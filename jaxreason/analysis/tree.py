@@ -8,8 +8,8 @@
        The answer is 11.                     0.310  = 11
     1  Tom has no apples.                    0.080  left after round 1
 
-A branch goes on in its own column; what hangs from it is further to the right. Attempts of
-chains stand one below the other, `2.3` the third one of the second chain. Nothing is said about right and wrong.
+A branch goes on in its own column; what hangs from it is further to the right. Attempts of chains stand one below the other,
+`2.3` the third one of the second chain. Nothing is said about right and wrong.
 """
 
 import collections

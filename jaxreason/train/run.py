@@ -148,7 +148,8 @@ def run_training(
                 best = best_step(out)
                 chosen = '' if best is None else f'; step {best} is the one to load'
                 say(
-                    f'{out}: stopped at step {int(state.step)}, no lower held-out loss for {patience.waited} evaluations{chosen}'
+                    f'{out}: stopped at step {int(state.step)}, '
+                    f'no lower held-out loss for {patience.waited} evaluations{chosen}'
                 )
             if task.finish is not None:
                 task.finish(checkpoints.best(state), parts.place)
