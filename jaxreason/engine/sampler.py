@@ -43,7 +43,7 @@ class SamplerSettings(Rule):
             rows, never with what the other rows hold.
         rows_per_slot: rows that share one prompt in device memory; divides `num_rows`. A question with more copies takes
             several slots; a slot takes a new question once all its rows have ended. Where `num_rows` is `auto` it is no more
-            than the rows that a question has.
+            than the rows that a question has. A revision has a prompt of its own: with 1 its slot has no idle rows.
         memory_limit: GiB of one device for parameters, keys and values, and logits; None for nine tenths of what an
             accelerator has, and half of the host's memory on a CPU.
         buckets: lengths, ascending, that room for prompts and solutions is rounded up to: fewer of them compile less and
