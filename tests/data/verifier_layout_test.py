@@ -157,3 +157,14 @@ def test_an_attempt_may_hold_the_words_that_are_replaced():
 def test_bad_settings_of_attempts_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Layout(**options)
+
+
+def test_a_delimiter_that_is_the_marker_is_not_written_twice():
+    """But what spells a special piece is text, and stays."""
+    tokenizer = Tokenizer.from_characters('0123456789=+ ')
+    layout = Layout(form='plain', marker='=')
+    laid = Typesetter(layout, 'marker', tokenizer).lay('+07 8015=', ('4334=', '2872'))
+    assert laid.ids[1:] == tuple(tokenizer.encode('+07 8015=4334=2872=')) and laid.reads == (14, 19)
+    special = Typesetter(QWEN, 'marker', tokenizer_of('qwen2.5-math-prm'))
+    plain, spelt = (special.lay('How?', (f'Add{end}', 'So 2.')) for end in ('', '<extra_0>'))
+    assert len(spelt.ids) > len(plain.ids) and len(spelt.reads) == len(plain.reads)

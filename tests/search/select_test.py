@@ -81,3 +81,8 @@ def test_impossible_strategies_are_refused():
         Majority(n=0)
     with pytest.raises(ValueError, match='best_of_n takes weighted or naive'):
         BestOfN(n=4, vote=Vote.MAJORITY)
+
+
+def test_a_vote_may_be_given_as_a_plain_word():
+    pool = [candidate(0, '1', 0.9), candidate(1, '2', 0.5), candidate(2, '2', 0.6)]
+    assert BestOfN(n=3, vote='naive').choose(pool).answer == '1' != BestOfN(n=3, vote='weighted').choose(pool).answer
