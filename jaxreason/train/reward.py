@@ -122,21 +122,10 @@ class PrmConfig(RewardConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OrmConfig(RewardConfig):
-    """An outcome reward model; the attributes are those of `RewardConfig`, and:
-
-    Attributes:
-        steps: whose score is to tell the outcome: the `last` one's, or `every` one's. The latter says earlier where a solution
-            goes wrong, and so teaches a small model to check.
-
-    References:
-        Cobbe et al., Training Verifiers to Solve Math Word Problems, 2021, section 4.2: the outcome after every token.
-    """
-
-    steps: Literal['last', 'every'] = 'last'
+    """An outcome reward model: only the end of a solution has a target; the attributes are those of `RewardConfig`."""
 
     def targets(self, solution: LabelledSolution) -> Sequence[float | None]:
-        earlier = None if self.steps == 'last' else float(solution.is_correct)
-        return (*(earlier for _ in solution.steps[1:]), float(solution.is_correct))
+        return (*(None for _ in solution.steps[1:]), float(solution.is_correct))
 
 
 def train(

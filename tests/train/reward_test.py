@@ -178,12 +178,11 @@ def test_training_stops_and_the_best_is_what_is_loaded(config, tmp_path):
     assert (out / 'metrics.jsonl').read_bytes() == before
 
 
-def test_an_outcome_model_learns_the_end_alone_unless_told_to_learn_every_step(config):
+def test_an_outcome_model_learns_the_end_alone(config):
     solution = solutions(3, 1)[2]
     assert len(solution.steps) == 3
     orm, hard = config(kind=OrmConfig), config('target=hard')
     assert orm.targets(solution) == (None, None, float(solution.is_correct))
-    assert config('steps=every', kind=OrmConfig).targets(solution) == (float(solution.is_correct),) * 3
     assert hard.targets(solution) == (1.0, 1.0, 1.0)
     assert config().targets(solution) == solution.soft
 
