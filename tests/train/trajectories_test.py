@@ -186,7 +186,7 @@ def test_impossible_numbers_are_refused(field, value, message):
 
 def test_a_verifier_of_steps_refuses_solutions_whose_steps_have_no_labels():
     (solution,) = label([right(0)]).solutions
-    prm, orm = object.__new__(PrmConfig), object.__new__(OrmConfig)
+    prm, orm = object.__new__(PrmConfig), object.__new__(OrmConfig)  # of which nothing but the defaults is asked
     with pytest.raises(DataError, match='expected rollouts from every step, got steps without'):
         prm.targets(solution)
     assert orm.targets(solution) == (1.0,)
