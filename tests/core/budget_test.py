@@ -46,3 +46,14 @@ def test_most_tokens_is_the_largest_affordable_number(prices, flops):
     found = most_tokens(price, flops, len(prices))
     expected = max(m for m in range(len(prices) + 1) if price(m) <= flops)
     assert price(found) == price(expected) and found == expected
+
+
+def test_shares_are_even_and_use_everything_up():
+    left, spent = Budget(tokens=10, flops=7, generations=3), []
+    for parts in (4, 3, 2, 1):
+        share = left.share(parts)
+        assert share.generations == 3
+        spent.append((share.tokens, share.flops))
+        left = left - Cost(new_tokens=share.tokens, decode=share.flops)
+    assert spent == [(3, 2), (3, 2), (2, 2), (2, 1)] and left.tokens == left.flops == 0
+    assert Budget().share(3) == Budget()
