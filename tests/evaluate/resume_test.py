@@ -34,6 +34,8 @@ def test_the_run_has_trees_in_it(uninterrupted):
     records = [json.loads(line) for line in uninterrupted['records.jsonl'].splitlines()]
     read = {(record['strategy'], record['n']): record['pool'] for record in records}
     assert {key: pool for key, pool in read.items() if pool != 'samples'} == {
+        ('chain', 1): 'chains4',
+        ('chain', 4): 'chains4',
         ('beam', 2): 'beam.n2',
         ('beam', 4): 'beam.n4',
         ('subtrees', 2): 'subtrees.n4',

@@ -30,17 +30,18 @@ strategies:
   best of 4, log-prob: {kind: best_of_n, n: 4, verifier: mean_logprob}
   greedy: {kind: greedy}
 """
-# One step a call, so that there is time to be killed in; a tree at two sizes, and one of which a search is read at two sizes.
+# One step a call, so that there is time to be killed in; a tree at two sizes, one that is read at two sizes, and chains.
 SLOWLY = (
     'sampler.chunk=1',
     'sampler.max_tokens=40',
     'strategies.majority.n=8',
     'strategies.beam={kind: beam_search, n: 4, beam_width: 2, verifier: mean_logprob}',
     'strategies.subtrees={kind: dvts, n: 4, beam_width: 2, verifier: mean_logprob}',
+    'strategies.chain={kind: revision, chains: 2, length: 2, vote: majority}',
     'n=[1, 2, 4]',
     'data.limit=4',
 )
-SLOW_UNITS = 4 * 2 * 5  # questions, seeds; samples, beam.n2, beam.n4, subtrees.n4, greedy.n1
+SLOW_UNITS = 4 * 2 * 6  # questions, seeds; samples, chains4, beam.n2, beam.n4, subtrees.n4, greedy.n1
 
 
 def write_model(path: Path) -> Path:
