@@ -124,11 +124,14 @@ class EvaluateConfig:
 
     @property
     def exceptions(self) -> list[str]:
-        """A line for every number of `n` at which a strategy cannot run, and for one that runs at its own instead."""
+        """A line for the numbers of `n` at which a strategy cannot run, and for one that runs at its own instead."""
         lines = []
         for label, strategy in self.strategies.items():
             sweep = self.sweep(label)
-            lines += [f'{label}: not at n = {n}: {why}' for n, why in sweep.left_out.items()]
+            reasons: dict[str, list[int]] = {}
+            for n, why in sweep.left_out.items():
+                reasons.setdefault(why, []).append(n)
+            lines += [f'{label}: not at n = {", ".join(map(str, numbers))}: {why}' for why, numbers in reasons.items()]
             own = strategy.generations
             if self.n and own in sweep.reads.get(own, ()) and own not in self.n:
                 lines.append(f'{label}: at its own n = {own}, since it runs at none of n')

@@ -78,7 +78,8 @@ class Revision(Strategy):
         else:
             length = math.isqrt(generations * self.length // self.chains)
             if length * length * self.chains != generations * self.length or length == 0 or generations % length:
-                raise ValueError(f'no whole chains keep {self.length}:{self.chains} attempts to chains')
+                common = math.gcd(self.length, self.chains)
+                raise ValueError(f'no whole chains keep {self.length // common}:{self.chains // common} attempts to chains')
         return dataclasses.replace(self, chains=generations // length, length=length)
 
     def search(self, question: Question, budget: Budget) -> Search:

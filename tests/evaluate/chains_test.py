@@ -45,7 +45,7 @@ def test_one_staircase_holds_the_grid():
     assert copies_of(config, units) == [2 + 16]
     assert sweep_of(config.strategies['1:1'], config.n, Budget()) == (
         {16: (1, 4, 16)},
-        {6: 'no whole chains keep 4:4 attempts to chains'},
+        {6: 'no whole chains keep 1:1 attempts to chains'},
     )
 
 
@@ -136,3 +136,8 @@ def test_revisions_are_chosen_by_kind():
     config = make({'r': {'kind': 'revision', 'chains': 2, 'length': 3, 'context': 2, 'vote': 'majority'}})
     assert config.strategies['r'] == Revision(chains=2, length=3, context=2, vote=Vote.MAJORITY)
     assert [unit.n for unit in units_of(config, [PROBLEM])] == [6]
+
+
+def test_what_a_ratio_leaves_out_is_one_line():
+    config = make({'1:4': {'kind': 'revision', 'chains': 8, 'length': 2, 'vote': 'majority'}}, n=[1, 2, 4, 8, 16])
+    assert config.exceptions == ['1:4: not at n = 1, 2, 8: no whole chains keep 1:4 attempts to chains']
