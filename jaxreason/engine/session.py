@@ -165,10 +165,11 @@ class DeviceSession:
         return len(self._seating.workers) - len(self._working) - len(self._queue)
 
     def fitting(self, question: Question) -> Question:
-        room, attempts = self._prompt_room(question), question.attempts
-        while attempts and len(self._prompt(dataclasses.replace(question, attempts=attempts))) > room:
-            attempts = attempts[1:]
-        return dataclasses.replace(question, attempts=attempts)
+        room = self._prompt_room(question)
+        while question.attempts and len(self._prompt(question)) > room:
+            del self._prompts[question]  # nobody will ask it
+            question = dataclasses.replace(question, attempts=question.attempts[1:])
+        return question
 
     def start(self, question: Question, copies: int, first: int, seed: int) -> tuple[tuple[Row, ...], Cost]:
         prompt = self._prompt(question)
