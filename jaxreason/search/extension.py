@@ -71,10 +71,14 @@ class Extension:
             for handle, share in zip(self.growing, _even(left.tokens, len(self.growing)), strict=True):
                 caps[handle] = min(caps[handle], share)
         if left.flops is not None:
-            reserved = sum(self.price(row, 0) for handle, row in self.rows.items() if handle not in caps)
-            for handle, share in zip(self.growing, _even(max(0, left.flops - reserved), len(self.growing)), strict=True):
-                row = self.rows[handle]
-                caps[handle] = most_tokens(functools.partial(self.price, row), share, caps[handle])
+            # Scoring what is there already comes first: a long row would else find its share too small for that. Of a row
+            # that grows the lesser counts, what it takes now or a token later: the latter decides whether it may grow.
+            reserved = {handle: self.price(row, 0) for handle, row in self.rows.items()}
+            reserved |= {handle: min(reserved[handle], self.price(self.rows[handle], 1)) for handle in self.growing}
+            free = max(0, left.flops - sum(reserved.values()))
+            for handle, share in zip(self.growing, _even(free, len(self.growing)), strict=True):
+                price = functools.partial(self.price, self.rows[handle])
+                caps[handle] = most_tokens(price, share + reserved[handle], caps[handle] if share else 0)
         return caps
 
     def _own_cap(self, session: Session, handle: int) -> int:
