@@ -23,6 +23,7 @@ VERBS = {
     'evaluate': 'problems x strategies x budgets x seeds -> records, metrics, a table; resumable',
     'train': 'a policy learns worked solutions (sft); resumable',
     'label': 'problems -> labelled solutions as a data set: of steps, revisions, chains; resumable',
+    'match': 'a small model with search against a larger one, at equal FLOPs',
     'report': 'one HTML page from run folders',
     'weights': 'fetch, inspect or export model weights',
 }
