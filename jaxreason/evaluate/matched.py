@@ -316,4 +316,4 @@ def _parity(ratio: float, least: float) -> Parity:
         return Parity(None, 'always')
     if ratio == 0:
         return Parity(None, 'never')
-    return Parity(rounded(ratio), 'at_least' if math.isclose(ratio, least) else '')
+    return Parity(float(f'{ratio:.6g}'), 'at_least' if math.isclose(ratio, least) else '')
