@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from jaxreason.allocation.fit_config import FitConfig
 from jaxreason.core import config
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.difficulty_config import DifficultyConfig
 from jaxreason.evaluate.label_config import LabelConfig
+from jaxreason.evaluate.match_config import MatchConfig
 from jaxreason.evaluate.step_judgement import StepJudgementConfig
 from jaxreason.train.revision import RevisionConfig
 from jaxreason.train.reward import OrmConfig, PrmConfig
@@ -17,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(ROOT.glob('configs/**/*.yaml'))
 KINDS = {  # by the verb of the first line
     'evaluate': EvaluateConfig,
+    'difficulty': DifficultyConfig,
+    'fit': FitConfig,
+    'match': MatchConfig,
     'label': LabelConfig,
     'train sft': SftConfig,
     'train prm': PrmConfig,

@@ -2,7 +2,7 @@
 
 It is a strategy like any other: it looks at the question (`estimators`), delegates with what the budget has left, and is
 charged for looking. Samples that it looked at are not drawn again where the strategy of the bin samples independently: then
-they are its first ones.
+they are its first ones. Where all bins have the same strategy there is nothing to look for.
 
 References:
     Snell et al., Scaling LLM Test-Time Compute Optimally, 2024, sections 3.2 and 5.
@@ -75,14 +75,20 @@ class ComputeOptimal(Strategy):
         return vars(self)['_row']
 
     @property
+    def is_looking(self) -> bool:
+        """Whether it makes a difference how hard a question is."""
+        return len(set(self.row.bins)) > 1
+
+    @property
     def judges(self) -> tuple[str | None, ...]:
-        asked = [*self.table.difficulty.judges, *(judge for each in self.row.bins for judge in each.judges)]
+        looking = self.table.difficulty.judges if self.is_looking else ()
+        asked = [*looking, *(judge for each in self.row.bins for judge in each.judges)]
         return tuple(dict.fromkeys(asked))
 
     def judges_of(self, outcome: Outcome) -> tuple[str | None, ...]:
-        if outcome.level is None:
+        if outcome.level is None and self.is_looking:
             return self.table.difficulty.judges
-        return self.row.bins[outcome.level - 1].judges
+        return self.row.bins[(outcome.level or 1) - 1].judges
 
     @property
     def generations(self) -> int:
@@ -90,7 +96,7 @@ class ComputeOptimal(Strategy):
 
     @property
     def most_generations(self) -> int:
-        drawn = self.table.difficulty.num_samples
+        drawn = self.table.difficulty.num_samples if self.is_looking else 0
         return max(_largest(drawn, each) for each in self.row.bins)
 
     @property
@@ -104,7 +110,8 @@ class ComputeOptimal(Strategy):
     @property
     def _copies(self) -> int:
         """Rows that are started for looking: those that a bin may go on with."""
-        return max(self.table.difficulty.num_samples, 1, *(each.n for each in self.row.bins if isinstance(each, Parallel)), 1)
+        parallel = [each.n for each in self.row.bins if isinstance(each, Parallel)]
+        return max([self.table.difficulty.num_samples, *parallel])
 
     def at(self, generations: int) -> Strategy:
         if not self.allocation:
@@ -126,6 +133,8 @@ class ComputeOptimal(Strategy):
             raise ConfigError(f'{self.allocation or "compute_optimal"}: {error}') from error
 
     def search(self, question: Question, budget: Budget) -> Search:
+        if not self.is_looking:
+            return self.row.bins[0].search(question, budget)
         if not self.table.difficulty.knows(question):  # said now, not when its turn comes
             raise ConfigError(
                 f'compute_optimal: nothing is known of the question {question.id[:60]!r}: '

@@ -201,10 +201,18 @@ class Probe(Estimator):
         return (self.verifier,)
 
     def look(self, question: Question, budget: Budget, copies: int) -> Looking:
-        rows, prompt = yield Start(question, copies=max(1, copies))
-        scores = Scores(*(yield Score(rows[:1], self.verifier)))
-        value = scores.scores[0][0] if scores.scores and scores.scores[0] else 0.0  # what cannot be read counts as hard
-        return Look(value, rows, 0, {}, prompt, prompt + total(scores.costs))
+        scores = Scores(*(yield Score((bare(question),), self.verifier)))
+        return Look(probed(scores.scores), cost=total(scores.costs))
+
+
+def bare(question: Question) -> Row:
+    """A row that nobody started: the question alone, for a verifier that looks at nothing else."""
+    return Row(handle=-1, question=question, sample=0)
+
+
+def probed(scores: Sequence[Sequence[float]]) -> float:
+    """The value in a probe's reply about one row; a question that cannot be read counts as hard."""
+    return scores[0][0] if scores and scores[0] else 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,7 @@ class Fitted:
     prompt: str
     sampler: dict[str, str]
     verifiers: dict[str, str]
-    data: tuple[str, ...]
+    data: str
     num_questions: int
     seeds: tuple[int, ...]
     grid: dict[str, tuple[int, ...]]

@@ -1,7 +1,6 @@
 """What `match` reads: two runs on the same questions, their bins, their training; refuses what does not belong together."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,14 @@ import numpy as np
 
 from jaxreason.allocation.cells import Cells, read_cells
 from jaxreason.analysis.difficulty_bins import Bins, read_bins
+from jaxreason.analysis.run_inputs import environment_in, records_in, strategies_in
 from jaxreason.analysis.training_cost import TrainingCost, training_cost
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import ConfigError, RunError
 from jaxreason.evaluate.match_config import MatchConfig
 from jaxreason.evaluate.matched import Convention
+from jaxreason.search.greedy import Greedy
+from jaxreason.search.strategy import Strategy
 
 _ALIKE = {  # of both environments, and what it means if they differ
     'tokenizer': 'another tokenizer: tokens cannot be compared, so neither can what they cost',
@@ -30,7 +32,7 @@ class Side:
     Attributes:
         name: of its folder.
         cells: what its strategies made of every question.
-        kinds: of its strategies, by label.
+        strategies: by label.
         tokens: drawn for a greedy answer, the mean over questions; NaN without one.
         training: what was trained and labelled for it, the policy first.
         commit: that it was made with.
@@ -39,15 +41,15 @@ class Side:
 
     name: str
     cells: Cells
-    kinds: Mapping[str, str]
+    strategies: Mapping[str, Strategy]
     tokens: float
     training: Sequence[TrainingCost]
     commit: str
     model: str
 
-    def of_kind(self, kind: str) -> str | None:
+    def of_kind(self, kind: type[Strategy]) -> str | None:
         """The first strategy of a kind, by its label."""
-        return next((label for label in self.cells.strategies if self.kinds.get(label) == kind), None)
+        return next((label for label in self.cells.strategies if type(self.strategies.get(label)) is kind), None)
 
     @property
     def training_flops(self) -> int:
@@ -84,7 +86,7 @@ def read_inputs(config: MatchConfig) -> Inputs:
         ConfigError: a strategy is named that a run does not have, or the training that a convention needs is not.
     """
     small_folder, large_folder = Path(config.small.run), Path(config.large.run)
-    environments = [_environment(small_folder), _environment(large_folder)]
+    environments = [environment_in(small_folder), environment_in(large_folder)]
     for name, words in _ALIKE.items():
         ours, theirs = (str(environment.get(name)) for environment in environments)
         if ours != theirs:
@@ -94,7 +96,7 @@ def read_inputs(config: MatchConfig) -> Inputs:
             )
     small = _side(small_folder, environments[0], config.small.training)
     large = _side(large_folder, environments[1], config.large.training)
-    if large.of_kind('greedy') is None:
+    if large.of_kind(Greedy) is None:
         raise RunError(
             f'{large_folder}: expected greedy answers of the larger model, its strategies are '
             f'{", ".join(large.cells.strategies)}: add one of kind greedy to its configuration and run it again.'
@@ -121,26 +123,25 @@ def read_inputs(config: MatchConfig) -> Inputs:
 
 def _side(folder: Path, environment: Mapping[str, Any], training: Sequence[str]) -> Side:
     tree = yaml_text.read(folder / 'config.yaml')[0]
-    named = tree.get('strategies') or {}
-    kinds = {str(label): str(fields.get('kind')) for label, fields in named.items() if isinstance(fields, dict)}
-    greedy = {label for label, kind in kinds.items() if kind == 'greedy'}
+    strategies = strategies_in(tree)
+    greedy = {label for label, strategy in strategies.items() if type(strategy) is Greedy}
     drawn: dict[str, int] = {}  # tokens of greedy answers, noted while records pass by
 
     def passing() -> Iterator[Mapping[str, Any]]:
-        for record in _records(folder):
+        for record in records_in(folder):
             if record['strategy'] in greedy:
                 drawn[record['question_id']] = record['blocks'][0]['cost'].get('new_tokens', 0)
             yield record
 
     try:
-        cells = read_cells(passing(), tuple(kinds))
+        cells = read_cells(passing(), tuple(strategies))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise RunError(f'{folder}: {error}') from error
     model = tree.get('model')
     return Side(
         name=folder.resolve().name,
         cells=cells,
-        kinds=kinds,
+        strategies=strategies,
         tokens=float(np.mean(list(drawn.values()))) if drawn else float('nan'),
         training=tuple(training_cost(Path(path)) for path in training),
         commit=str(environment.get('commit', 'unknown')),
@@ -201,42 +202,10 @@ def _with_seeds(large: Side, seeds: Sequence[int]) -> Cells:
 
 
 def _check_same_data(folder: Path, environment: Mapping[str, Any], run: Path) -> None:
-    theirs = _environment(folder)
+    theirs = environment_in(folder)
     for name, words in (('weights', 'samples of another policy'), ('data', 'other questions')):
         if theirs.get(name) != environment.get(name):
             raise RunError(
                 f'{folder}: has {words} ({str(theirs.get(name))[:12]}, {run} has {str(environment.get(name))[:12]}): '
                 'sample the small model on the same problems there.'
             )
-
-
-def _records(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """The records of a run, parsed but plain."""
-    path = folder / 'records.jsonl'
-    try:
-        with path.open(encoding='utf-8') as lines:
-            for number, line in enumerate(lines, start=1):
-                yield _parsed(line, f'{path}:{number}')
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f'{path}: cannot be read ({error}): name the folder of a finished run.') from error
-
-
-def _parsed(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RunError(f'{where}: expected one record a line, got a damaged one.') from error
-    if not isinstance(record, dict) or not record.keys() >= {'question_id', 'strategy', 'n', 'budget', 'seed', 'blocks'}:
-        raise RunError(f'{where}: expected one record a line, got something else.')
-    return record
-
-
-def _environment(folder: Path) -> Mapping[str, Any]:
-    path = folder / 'environment.json'
-    try:
-        environment = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f'{path}: cannot be read ({str(error)[:120]}): name the folder of a finished run.') from error
-    if not isinstance(environment, dict):
-        raise RunError(f'{path}: expected a JSON object, got {type(environment).__name__}.')
-    return environment

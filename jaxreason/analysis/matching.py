@@ -1,8 +1,7 @@
 """`match`: a small model with search against a larger one at equal FLOPs, in numbers.
 
-Curves of the small model: the best strategy per bin (*compute-optimal*, by the oracle's bins, so an upper bound), the best one
-for all bins (*best fixed*), both chosen on folds of questions and scored on the others, majority, and greedy. They meet the
-larger model's greedy answer and its votes, under every convention and R, within every bin and over all questions.
+The curves of the small model (`match_sides`) meet the larger model's greedy answer and its votes, under every convention and R,
+within every bin and over all questions.
 """
 
 import json
@@ -12,10 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreason.allocation.cells import Cells
 from jaxreason.allocation.difficulty import NUM_BINS
 from jaxreason.analysis.match_inputs import Inputs
-from jaxreason.core.errors import RunError
+from jaxreason.analysis.match_sides import CHARGED, COMPUTE_OPTIMAL, GREEDY, large_rivals, small_curves
 from jaxreason.core.stats import rounded
 from jaxreason.evaluate.match_config import MatchConfig
 from jaxreason.evaluate.matched import (
@@ -35,7 +33,6 @@ from jaxreason.evaluate.matched import (
     spent_terms,
 )
 
-COMPUTE_OPTIMAL, BEST_FIXED, MAJORITY, GREEDY = 'compute-optimal', 'best fixed', 'majority', 'greedy'
 GROUPS = {  # levels of each, in the order to show; the paper's figure 1 tells three
     'easy': (1, 2),
     'medium': (3,),
@@ -68,11 +65,12 @@ def match(config: MatchConfig, inputs: Inputs) -> Table:
         (signs next to the paper's), and what all of it rests on.
 
     Raises:
-        RunError: the small run has no strategy to choose.
+        RunError: the small run lacks a strategy to choose, or samples that an estimate looks at.
+        ConfigError: there are more folds than questions.
     """
-    small, large = _small(config, inputs), _large(config, inputs)
+    small, large = small_curves(config, inputs), large_rivals(config, inputs)
     inside = np.array([np.isin(inputs.levels, levels) for levels in GROUPS.values()])
-    found = accuracies(inside, small, large, config.resamples)
+    found = accuracies(inside, small, large, config.resamples, config.seed)
     deals = _deals(config, inputs, large)
     rows = [row for deal in deals for row in _rows(deal, small, large, found)]
     duel = _duel(rows)
@@ -91,65 +89,6 @@ def match(config: MatchConfig, inputs: Inputs) -> Table:
 def to_text(table: Table) -> str:
     """The text of `match.json`: the same bytes for the same numbers."""
     return json.dumps(table, sort_keys=True, indent=1, allow_nan=False) + '\n'
-
-
-# The two sides.
-
-
-def _small(config: MatchConfig, inputs: Inputs) -> dict[str, Curve]:
-    side = inputs.small
-    try:
-        cells = side.cells.only(config.small.strategies) if config.small.strategies else side.cells
-    except ValueError as error:
-        raise RunError(f'{side.name}: {error}') from error
-    folds = np.arange(len(cells.questions)) % config.folds  # ids are sorted, so this spreads alike ones
-    curves = {
-        COMPUTE_OPTIMAL: _chosen(cells, inputs.levels, folds),
-        BEST_FIXED: _chosen(cells, np.ones_like(inputs.levels), folds),
-    }
-    for name, kind in ((MAJORITY, 'majority'), (GREEDY, 'greedy')):
-        label = side.of_kind(kind)
-        if label is not None:
-            own = side.cells.only([label])
-            columns = np.moveaxis(own.correct, 2, 0), np.moveaxis(own.flops, 2, 0)
-            curves[name] = Curve(tuple(cell.n for cell in own.cells), *columns)
-    return curves
-
-
-def _chosen(cells: Cells, levels_q: np.ndarray, folds_q: np.ndarray) -> Curve:
-    """For every budget the best cell of each level, chosen on the other folds."""
-    budgets = sorted({cell.n for cell in cells.cells})
-    shape = (len(budgets), *cells.correct.shape[:2])
-    correct, flops = np.empty(shape), np.empty(shape)
-    for index, budget in enumerate(budgets):
-        allowed = np.array([place for place, cell in enumerate(cells.cells) if cell.n <= budget])
-        for level in np.unique(levels_q):
-            for fold in np.unique(folds_q):
-                here, elsewhere = (levels_q == level) & (folds_q == fold), (levels_q == level) & (folds_q != fold)
-                base = elsewhere if elsewhere.any() else folds_q != fold
-                means = cells.correct[base][:, :, allowed].mean(axis=(0, 1))
-                prices = cells.flops[base][:, :, allowed].mean(axis=(0, 1))
-                best = allowed[np.lexsort((prices, -means.round(12)))[0]]
-                correct[index, here], flops[index, here] = cells.correct[here][:, :, best], cells.flops[here][:, :, best]
-    return Curve(tuple(budgets), correct, flops)
-
-
-def _large(config: MatchConfig, inputs: Inputs) -> dict[str, Rival]:
-    cells, side = inputs.large.cells, inputs.large
-    greedy = side.of_kind('greedy')
-    assert greedy is not None, 'a run without greedy answers was refused'
-    rivals = {GREEDY: _rival(cells, greedy, 1, 1)}
-    majority = side.of_kind('majority')
-    have = {cell.n for cell in cells.cells if cell.strategy == majority}
-    for samples in sorted(have & set(config.large_samples)):
-        assert majority is not None
-        rivals[f'{MAJORITY} of {samples}'] = _rival(cells, majority, samples, samples)
-    return rivals
-
-
-def _rival(cells: Cells, label: str, n: int, samples: int) -> Rival:
-    place = cells.index(label, n)
-    return Rival(samples, cells.correct[:, :, place], cells.flops[:, :, place])
 
 
 # What the money buys.
@@ -371,9 +310,9 @@ def _accuracy(values: np.ndarray) -> Table:
 
 def _notes(config: MatchConfig, inputs: Inputs, small: Mapping[str, Curve], rows: Sequence[Table]) -> list[str]:
     """What a reader must know who only sees the numbers."""
-    notes = [
-        'Bins are those of an oracle: their samples are not charged, so compute-optimal is an upper bound.',
-    ]
+    notes = ['The bins are those of an oracle, whose samples are not charged, so compute-optimal is an upper bound.']
+    if CHARGED in small:
+        notes.append(f'{CHARGED}: by bins that first samples tell ({", ".join(config.small.estimates)}), paid by the budget.')
     trained = [side.training[0].tokens for side in (inputs.small, inputs.large) if side.training]
     if len(trained) == 2 and abs(trained[0] / max(1, trained[1]) - 1) > _SAME_TOKENS:
         notes.append(

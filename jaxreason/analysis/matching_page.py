@@ -17,6 +17,7 @@ MATCH = 'match.json'
 NOTHING = '–'
 _WORDS = {'arxiv': 'arXiv', 'iclr': 'ICLR', 'spent': 'spent'}
 _COARSE = ('easy', 'medium', 'hard')
+_CENSORED = {'always': 'any', 'never': 'none'}
 _AGREEMENT = {True: '=', False: '≠', None: '?'}
 
 Table = Mapping[str, Any]
@@ -75,29 +76,23 @@ def caption(table: Table) -> str:
 def gains(table: Table) -> Cells:
     """Relative gain of compute-optimal search over the larger model's greedy answer, beside the paper's."""
     told = {(cell['convention'], cell['ratio'], cell['group']): cell for cell in table['paper']}
-    rows: Cells = [
-        ('convention', 'R', 'buys', 'n', *(f'{name}, %' for name in _COARSE), *(f'paper {name}' for name in _COARSE))
-    ]
+    rows: Cells = [('terms', 'R', 'buys', 'n', *(word for name in _COARSE for word in (f'{name}, %', 'paper')))]
     for convention, by_ratio in table['duel'].items():
         for ratio, groups in sorted(by_ratio.items(), key=lambda item: float(item[0])):
-            beside = [told.get((convention, float(ratio), name)) for name in _COARSE]
-            rows.append(
-                (
-                    _WORDS.get(convention, convention),
-                    ratio,
-                    _budget(convention, groups['all']['k']),
-                    _text(groups['all']['n'], 'd'),
-                    *(_interval(groups[name], 'gain', 'gain_low', 'gain_high') for name in _COARSE),
-                    *(NOTHING if cell is None else f'{cell["paper"]:+.1f} {_AGREEMENT[cell["agrees"]]}' for cell in beside),
-                )
-            )
+            shown = [_WORDS.get(convention, convention), ratio, _budget(convention, groups['all']['k'])]
+            shown.append(_text(groups['all']['n'], 'd'))
+            for name in _COARSE:
+                cell = told.get((convention, float(ratio), name))
+                shown.append(_interval(groups[name], 'gain', 'gain_low', 'gain_high'))
+                shown.append(NOTHING if cell is None else f'{cell["paper"]:+.1f} {_AGREEMENT[cell["agrees"]]}')
+            rows.append(tuple(shown))
     return rows
 
 
 def points(table: Table) -> Cells:
     """Differences in percentage points, in every bin and over all questions."""
     names = [name for name in table['groups'] if name not in _COARSE]
-    rows: Cells = [('convention', 'R', *(f'level {name}' if name.isdigit() else name for name in names))]
+    rows: Cells = [('terms', 'R', *(f'level {name}' if name.isdigit() else name for name in names))]
     for convention, by_ratio in table['duel'].items():
         for ratio, groups in sorted(by_ratio.items(), key=lambda item: float(item[0])):
             shown = (_interval(groups[name], 'points', 'low', 'high') for name in names)
@@ -109,7 +104,7 @@ def parities(table: Table, rival: str = 'greedy') -> Cells:
     """The R up to which the small model is at least as good as one way of the larger."""
     names = [name for name in table['groups'] if name not in _COARSE]
     found = {(row['convention'], row['curve'], row['group']): row for row in table['break_even'] if row['rival'] == rival}
-    rows: Cells = [('convention', 'curve', *(f'level {name}' if name.isdigit() else name for name in names))]
+    rows: Cells = [('terms', 'small model', *(f'level {name}' if name.isdigit() else name for name in names))]
     for convention, curve in dict.fromkeys((convention, curve) for convention, curve, _ in found):
         cells = (_parity(found[convention, curve, name]) for name in names)
         rows.append((_WORDS.get(convention, convention), curve, *cells))
@@ -147,8 +142,8 @@ LEGEND = (
     'figure 1): = same sign as ours, ≠ opposite sign, ? ours is not clear of zero.'
 )
 BREAK_EVEN = (
-    'R up to which the small model is at least as good, by its curve of accuracy against the budget. always: at any R. never: '
-    'not even with the largest budget measured. at_least: with the smallest budget measured.'
+    'R up to which the small model is at least as good, by its curve of accuracy against the budget. any: at every R, however '
+    'much a model is used. none: not even with the largest budget measured. ≥: with the smallest budget measured.'
 )
 
 
@@ -159,7 +154,7 @@ def save_figures(run: MatchRun, folder: Path) -> None:
 
 
 def _everything(table: Table) -> Cells:
-    rows: Cells = [('convention', 'R', 'larger model', 'small model', 'n', 'easy', 'medium', 'hard', 'all')]
+    rows: Cells = [('terms', 'R', 'larger model', 'small model', 'n', 'easy', 'medium', 'hard', 'all')]
     found: dict[tuple, dict[str, Table]] = {}
     for row in table['rows']:
         found.setdefault((row['convention'], row['ratio'], row['rival'], row['curve']), {})[row['group']] = row
@@ -188,10 +183,13 @@ def _interval(row: Table, name: str, low: str, high: str) -> str:
 def _parity(row: Table) -> str:
     if row['ratio'] is None:
         return NOTHING
-    return f'{_text(row["ratio"], ".3g")} [{_text(row["low"], ".3g")}, {_text(row["high"], ".3g")}]'
+    return f'{_even(row["ratio"])} [{_even(row["low"])}, {_even(row["high"])}]'
+
+
+def _even(value: float | str) -> str:
+    """Short: six of them stand in a line."""
+    return _CENSORED.get(value, value.replace('at_least ', '≥')) if isinstance(value, str) else f'{value:.2g}'
 
 
 def _text(value: Any, form: str) -> str:
-    if value is None:
-        return NOTHING
-    return value if isinstance(value, str) else format(value, form)
+    return NOTHING if value is None else format(value, form)

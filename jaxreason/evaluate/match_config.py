@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from jaxreason.allocation.estimators import FirstSamples
+from jaxreason.allocation.table import NamedEstimator
 from jaxreason.evaluate.matched import Convention
 
 
@@ -14,6 +16,8 @@ class SmallSide:
         run: folder of `jaxreason evaluate`.
         difficulty: run folder whose independent samples, of other seeds, cut the questions into bins.
         strategies: labels that may be chosen for a bin; empty for all that the run has.
+        estimates: of difficulty from first samples, by name: the best on the fitting folds is used and charged, beside the
+            oracle's bins; empty for these alone.
         training: folders of all that was trained or labelled for it: first the run that made the policy, then those of its
             verifiers and their labels.
     """
@@ -21,7 +25,13 @@ class SmallSide:
     run: str
     difficulty: str
     strategies: tuple[str, ...] = ()
+    estimates: dict[str, NamedEstimator] = dataclasses.field(default_factory=dict)
     training: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for name, estimate in self.estimates.items():
+            if not isinstance(estimate, FirstSamples):
+                raise ValueError(f'estimates.{name}: expected one that looks at first samples, scores or votes.')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,6 +60,7 @@ class MatchConfig:
         large_samples: numbers of samples at which the larger model votes, as far as its run has them.
         folds: of the questions: what is chosen on all but one is scored on that one.
         resamples: bootstrap resamples.
+        seed: of folds and resamples.
     """
 
     small: SmallSide
@@ -60,6 +71,7 @@ class MatchConfig:
     large_samples: tuple[int, ...] = (1, 4, 16)
     folds: int = 2
     resamples: int = 1_000
+    seed: int = 0
 
     def __post_init__(self):
         if self.size_ratio != 'auto' and self.size_ratio < 1:

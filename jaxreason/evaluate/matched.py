@@ -15,16 +15,15 @@ References:
 """
 
 import enum
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from jaxreason.allocation.saving import resampled_weights
 from jaxreason.core.stats import rounded
-
-_AT_ONCE = 100  # resamples whose weights are made together
-_SEED = 0
 
 
 class Convention(enum.StrEnum):
@@ -155,7 +154,9 @@ class Accuracies(NamedTuple):
     num_questions: tuple[int, ...]
 
 
-def accuracies(inside_gq: np.ndarray, small: Mapping[str, Curve], large: Mapping[str, Rival], num_resamples: int) -> Accuracies:
+def accuracies(
+    inside_gq: np.ndarray, small: Mapping[str, Curve], large: Mapping[str, Rival], num_resamples: int, seed: int = 0
+) -> Accuracies:
     """Averages over groups of questions, and does so again for questions and seeds drawn with replacement.
 
     Both sides are drawn together, so that what both find hard does not count as noise. Within a drawn question its seeds are
@@ -166,6 +167,7 @@ def accuracies(inside_gq: np.ndarray, small: Mapping[str, Curve], large: Mapping
         small: curves of the small model.
         large: the larger model.
         num_resamples: bootstrap resamples.
+        seed: of their draws.
 
     Returns:
         Accuracies; NaN where a resample has no question of a group.
@@ -180,8 +182,9 @@ def accuracies(inside_gq: np.ndarray, small: Mapping[str, Curve], large: Mapping
     num_questions, num_seeds = next(iter(shapes))
     table = np.stack([column.reshape(-1) for column in columns], axis=1)  # [questions * seeds, columns]
     rows = np.repeat(inside_gq, num_seeds, axis=1).astype(np.float64)
-    parts = [_means(weights, rows, table) for weights in _weights(num_questions, num_seeds, num_resamples)]
-    found = np.concatenate(parts)
+    itself = np.ones(num_questions * num_seeds)
+    resampled = resampled_weights(num_questions, num_seeds, num_resamples, seed)
+    found = np.stack([_means(weights, rows, table) for weights in itertools.chain([itself], resampled)])
     curves, first = {}, 0
     for name, curve in small.items():
         curves[name], first = found[:, :, first : first + len(curve.budgets)], first + len(curve.budgets)
@@ -190,21 +193,11 @@ def accuracies(inside_gq: np.ndarray, small: Mapping[str, Curve], large: Mapping
 
 
 def _means(weights: np.ndarray, rows: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """`[resamples, groups, columns]` weighted means."""
-    held = weights @ rows.T
-    sums = np.stack([(weights * row) @ table for row in rows], axis=1)
-    return np.divide(sums, held[..., None], out=np.full(sums.shape, np.nan), where=held[..., None] > 0)
-
-
-def _weights(num_questions: int, num_seeds: int, num_resamples: int):
-    """How often every question counts under every seed: `[resamples, questions * seeds]` in parts, first once each."""
-    yield np.ones((1, num_questions * num_seeds))
-    generator = np.random.Generator(np.random.PCG64(_SEED))
-    for start in range(0, num_resamples, _AT_ONCE):
-        number = min(_AT_ONCE, num_resamples - start)
-        drawn = generator.multinomial(num_questions, np.full(num_questions, 1 / num_questions), size=number)
-        seeds = generator.multinomial(drawn * num_seeds, np.full(num_seeds, 1 / num_seeds))
-        yield seeds.reshape(number, num_questions * num_seeds) / num_seeds
+    """`[groups, columns]` weighted means."""
+    weighted = rows * weights
+    held = weighted.sum(axis=1, keepdims=True)
+    sums = weighted @ table
+    return np.divide(sums, held, out=np.full(sums.shape, np.nan), where=held > 0)
 
 
 class Span(NamedTuple):

@@ -10,7 +10,12 @@ from tests.analysis.metrics_test import pool
 
 QUESTIONS = 50  # ten a level, ids in the order of their hardness
 SEEDS = (0, 1, 2)
-STRATEGIES = {'majority': 'majority', 'greedy': 'greedy', 'vote': 'best_of_n', 'tree': 'beam_search'}
+STRATEGIES = {
+    'majority': '{kind: majority, n: 16}',
+    'greedy': '{kind: greedy}',
+    'vote': '{kind: best_of_n, n: 64, verifier: prm}',
+    'tree': '{kind: beam_search, n: 16, beam_width: 4, verifier: prm}',
+}
 # Of ten questions of a level, how many each gets right: levels 1 to 5.
 SMALL = {
     ('greedy', 1): (6, 3, 2, 1, 0),
@@ -31,15 +36,23 @@ LARGE = {
     ('majority', 16): (9, 8, 6, 6, 5),
 }
 FLOPS, VERIFY, LARGE_FLOPS = 1_000, 1_000, 14_000  # a solution
-ENVIRONMENT = {'commit': 'c' * 40, 'tokenizer': 't' * 64, 'data': 'd' * 64, 'prompt': 'p' * 64, 'weights': 's' * 64}
+ENVIRONMENT = {
+    'commit': 'c' * 40,
+    'tokenizer': 't' * 64,
+    'data': 'd' * 64,
+    'prompt': 'p' * 64,
+    'weights': 's' * 64,
+    'verifiers': {},
+    'seeds': list(SEEDS),
+}
 
 
 def question(index):
     return f'q{index:03d}'
 
 
-def records(right, seeds, price, kinds):
-    """Within a level the first questions are right, under seed 1 turned by one, so that seeds differ."""
+def records(right, seeds, price):
+    """Within a level the first questions are right, turned by three from seed to seed."""
     return [
         Record(
             question_id=question(index),
@@ -51,12 +64,10 @@ def records(right, seeds, price, kinds):
             blocks=(
                 Block(
                     answer='1',
-                    verdict='correct'
-                    if (index + (seed == 1 and kinds[label] != 'greedy')) % 10 < counts[index // 10]
-                    else 'wrong',
+                    verdict='correct' if (index + 3 * seed * (label != 'greedy')) % 10 < counts[index // 10] else 'wrong',
                     cost={
                         'decode': price * n,
-                        'verify': 0 if kinds[label] in ('greedy', 'majority') else VERIFY * n,
+                        'verify': 0 if label in ('greedy', 'majority') else VERIFY * n,
                         'new_tokens': 5 * n,
                     },
                 ),
@@ -69,10 +80,10 @@ def records(right, seeds, price, kinds):
     ]
 
 
-def write_run(folder, source, found, environment, kinds):
+def write_run(folder, source, found, environment, strategies):
     folder.mkdir(parents=True)
     (folder / 'records.jsonl').write_text(''.join(f'{to_line(record)}\n' for record in found))
-    named = ''.join(f'  {label}: {{kind: {kind}}}\n' for label, kind in kinds.items())
+    named = ''.join(f'  {label}: {fields}\n' for label, fields in strategies.items())
     (folder / 'config.yaml').write_text(f'model: {{source: {source}}}\nstrategies:\n{named}')
     (folder / 'environment.json').write_text(json.dumps(environment))
 
@@ -119,12 +130,9 @@ def write_labels(folder):
 def write_duel(base: Path) -> Path:
     """Writes all folders of a duel; returns the path of the configuration that matches them."""
     runs = base / 'runs'
-    kinds = dict(STRATEGIES)
-    write_run(runs / 'small', 'runs/sft_small', records(SMALL, SEEDS, FLOPS, kinds), ENVIRONMENT, kinds)
-    large = {label: kind for label, kind in kinds.items() if label in ('greedy', 'majority')}
-    write_run(
-        runs / 'large', 'runs/sft_large', records(LARGE, (0,), LARGE_FLOPS, kinds), {**ENVIRONMENT, 'weights': 'l' * 64}, large
-    )
+    write_run(runs / 'small', 'runs/sft_small', records(SMALL, SEEDS, FLOPS), ENVIRONMENT, STRATEGIES)
+    large = {label: fields for label, fields in STRATEGIES.items() if label in ('greedy', 'majority')}
+    write_run(runs / 'large', 'runs/sft_large', records(LARGE, (0,), LARGE_FLOPS), {**ENVIRONMENT, 'weights': 'l' * 64}, large)
     write_bins(runs / 'bins')
     write_training(runs / 'sft_small', 16)
     write_training(runs / 'sft_large', 64)
@@ -135,6 +143,6 @@ def write_duel(base: Path) -> Path:
         f'small: {{run: {runs}/small, difficulty: {runs}/bins, strategies: [vote, tree],\n'
         f'  training: [{runs}/sft_small, {runs}/labels, {runs}/prm]}}\n'
         f'large: {{run: {runs}/large, training: [{runs}/sft_large]}}\n'
-        'size_ratio: 14\nresamples: 200\n'
+        'size_ratio: 14\nresamples: 200\nseed: 1\n'
     )
     return path

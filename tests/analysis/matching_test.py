@@ -1,13 +1,16 @@
 """A duel whose every number is known, from folders to tables, figures and page; and what does not belong together."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from jaxreason.analysis.match_inputs import read_inputs
+from jaxreason.analysis.match_sides import BEST_FIXED, CHARGED, COMPUTE_OPTIMAL, small_curves
 from jaxreason.analysis.matching import match, to_text
 from jaxreason.analysis.matching_figures import matching_figures
 from jaxreason.analysis.matching_page import csv_of, gains, parities, points, read_match, section
@@ -16,8 +19,10 @@ from jaxreason.analysis.training_cost import training_cost
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import ConfigError, RunError
 from jaxreason.core.flops import training_flops
+from jaxreason.core.records import to_line
 from jaxreason.evaluate.match_config import MatchConfig
-from tests.analysis.duel_runs import architecture, write_bins, write_duel, write_training
+from tests.analysis.duel_runs import QUESTIONS, SEEDS, architecture, question, write_bins, write_duel, write_training
+from tests.analysis.metrics_test import pool
 from tests.analysis.report_test import Reader
 
 LEVELS = '12345'
@@ -161,11 +166,11 @@ def test_tables_page_and_figures_say_what_the_numbers_say(table, written, tmp_pa
     (out / 'match.json').write_text(to_text(table))
     (out / 'config.yaml').write_text('small: <script>')
     first = gains(table)[1]
-    assert first[:4] == ('arXiv', '0.16', '257.75', '64') and first[4].startswith('+18.8 [') and first[7].startswith('+21.6')
-    assert points(table)[3][2].startswith('+0.0 [') and parities(table)[1][2].startswith('always [')
+    assert first[:4] == ('arXiv', '0.16', '257.75', '64') and first[4].startswith('+18.8 [') and first[5].startswith('+21.6')
+    assert points(table)[3][2].startswith('+0.0 [') and parities(table)[1][2].startswith('any [')
     run = read_match(out)
     text = Reader('\n'.join(section(run))).text
-    for part in ('Relative gain at equal FLOPs', 'Break-even R', 'never [never, never]', '257.75'):
+    for part in ('Relative gain at equal FLOPs', 'Break-even R', 'none [none, none]', '257.75'):
         assert part in text, part
     write_report([out], tmp_path / 'report.html')
     assert '<script' not in (tmp_path / 'report.html').read_text()
@@ -273,6 +278,54 @@ def test_records_that_are_torn_or_miss_cells_are_refused(base):
     large.write_text(''.join(line for line in large.read_text().splitlines(keepends=True) if 'q049' not in line))
     with pytest.raises(RunError, match='large: has records of 49 questions, .*small of 50'):
         read(base)
+
+
+def write_votes(folder, unlike):
+    """Four samples a question and seed: the easier its level, the more of them agree."""
+    (folder / 'pools').mkdir()
+    lines = []
+    for index in range(QUESTIONS):
+        for seed in SEEDS:
+            drawn = pool(question(index), ['wrong'] * 6, seed=seed)
+            answers = [str(max(0, place - 5 + index // 10)) if unlike else 'x' for place in range(6)]
+            told = [dataclasses.replace(c, answer=a) for c, a in zip(drawn.candidates, answers, strict=True)]
+            lines.append(to_line(dataclasses.replace(drawn, candidates=tuple(told))) + '\n')
+    (folder / 'pools' / 'samples.jsonl').write_text(''.join(lines))
+
+
+@pytest.mark.parametrize('unlike', [True, False])
+def test_an_estimate_is_charged_and_worth_what_it_tells_apart(base, unlike):
+    write_votes(base / 'runs/small', unlike)
+    overrides = ['small.estimates={votes: {kind: votes, n: 6}}', 'conventions=[spent]']
+    config = config_files.load(MatchConfig, base / 'duel.yaml', overrides)
+    curves = small_curves(config, read_inputs(config))
+    oracle, charged, fixed = (curves[name] for name in (COMPUTE_OPTIMAL, CHARGED, BEST_FIXED))
+    budgets = charged.budgets
+    accuracy = {n: [each.correct[place].mean() for each in (oracle, charged, fixed)] for place, n in enumerate(budgets)}
+    if not unlike:  # nothing is told apart: nobody looks, nothing is charged
+        assert np.array_equal(charged.correct, fixed.correct) and np.array_equal(charged.flops, fixed.flops)
+        return
+    assert accuracy[1][1] == accuracy[1][2] and accuracy[4][1] == accuracy[4][2]  # six samples are not paid
+    place = budgets.index(64)
+    assert accuracy[64][1] == pytest.approx(accuracy[64][0]) and accuracy[64][1] > accuracy[64][2]
+    extra = (charged.flops - oracle.flops)[place]  # a tree pays the prompt and six samples, a vote draws them anyway
+    assert set(extra.ravel()) == {0, 65 + 6 * 100}
+    table = match(config, read_inputs(config))
+    assert CHARGED in {row['curve'] for row in table['rows']} and 'charged' in ' '.join(table['notes'])
+
+
+def test_an_estimate_without_samples_is_refused(base):
+    config = config_files.load(MatchConfig, base / 'duel.yaml', ['small.estimates={votes: {kind: votes, n: 4}}'])
+    with pytest.raises(RunError, match='small: expected independent samples'):
+        small_curves(config, read_inputs(config))
+    with pytest.raises(ConfigError, match='estimates.p: expected one that looks at first samples'):
+        config_files.load(MatchConfig, base / 'duel.yaml', ['small.estimates={p: {kind: probe, verifier: p}}'])
+
+
+def test_more_folds_than_questions_are_refused(base):
+    config = config_files.load(MatchConfig, base / 'duel.yaml', ['folds=51'])
+    with pytest.raises(ConfigError, match=r'match: folds must be from 2 to the number of questions \(50\), got 51'):
+        match(config, read_inputs(config))
 
 
 def test_a_strategy_that_is_not_there_is_refused(base):
