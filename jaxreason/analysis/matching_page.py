@@ -92,11 +92,11 @@ def gains(table: Table) -> Cells:
 def points(table: Table) -> Cells:
     """Differences in percentage points, in every bin and over all questions."""
     names = [name for name in table['groups'] if name not in _COARSE]
-    rows: Cells = [('terms', 'R', *(f'level {name}' if name.isdigit() else name for name in names))]
+    rows: Cells = [('terms, R', *(f'level {name}' if name.isdigit() else name for name in names))]
     for convention, by_ratio in table['duel'].items():
         for ratio, groups in sorted(by_ratio.items(), key=lambda item: float(item[0])):
             shown = (_interval(groups[name], 'points', 'low', 'high') for name in names)
-            rows.append((_WORDS.get(convention, convention), ratio, *shown))
+            rows.append((f'{_WORDS.get(convention, convention)} {ratio}', *shown))
     return rows
 
 
@@ -104,10 +104,10 @@ def parities(table: Table, rival: str = 'greedy') -> Cells:
     """The R up to which the small model is at least as good as one way of the larger."""
     names = [name for name in table['groups'] if name not in _COARSE]
     found = {(row['convention'], row['curve'], row['group']): row for row in table['break_even'] if row['rival'] == rival}
-    rows: Cells = [('terms', 'small model', *(f'level {name}' if name.isdigit() else name for name in names))]
+    rows: Cells = [('terms: small model', *(f'level {name}' if name.isdigit() else name for name in names))]
     for convention, curve in dict.fromkeys((convention, curve) for convention, curve, _ in found):
         cells = (_parity(found[convention, curve, name]) for name in names)
-        rows.append((_WORDS.get(convention, convention), curve, *cells))
+        rows.append((f'{_WORDS.get(convention, convention)}: {curve}', *cells))
     return rows
 
 
@@ -125,10 +125,10 @@ def section(run: MatchRun) -> list[str]:
         '<h3>Percentage points by level of difficulty</h3>',
         _html(points(table)),
         '<h3>Break-even R</h3>',
-        _html(parities(table), num_words=2),
+        _html(parities(table)),
         f'<p class="quiet">{page.text(BREAK_EVEN)}</p>',
         *(
-            page.folded(f'Break-even against the larger model, {page.text(each)}', _html(parities(table, each), 2))
+            page.folded(f'Break-even against the larger model, {page.text(each)}', _html(parities(table, each)))
             for each in others
         ),
         page.folded('Every curve against every answer of the larger model', _html(_everything(table), 4)),
@@ -170,6 +170,8 @@ def _html(cells: Sequence[Sequence[str]], num_words: int = 1) -> str:
 
 
 def _budget(convention: str, k: float) -> str:
+    if k <= 0:
+        return 'nothing'
     return quantity(k, 'FLOPs') if convention == 'spent' else f'{k:.2f}'
 
 

@@ -18,7 +18,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument('config', nargs='?', metavar='CONFIG.yaml', help='which runs, under which conventions')
     parser.add_argument('--out', type=Path, metavar='DIR', help='where to (default: runs/NAME of the configuration)')
-    parser.add_argument('--dry-run', action='store_true', help='print the configuration and what R buys; write nothing')
+    parser.add_argument('--dry-run', action='store_true', help='print the configuration; write nothing')
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
