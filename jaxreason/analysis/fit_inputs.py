@@ -14,7 +14,7 @@ from jaxreason.allocation.fit import Looks
 from jaxreason.allocation.fit_config import FitConfig
 from jaxreason.allocation.looking import looks_at_first, looks_known
 from jaxreason.analysis.run_folder import read_samples
-from jaxreason.analysis.run_inputs import ALIKE, environment_in, generations_of, records_in, strategies_in
+from jaxreason.analysis.run_inputs import ALIKE, environment_in, records_in, strategies_in
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import ConfigError, RunError
 from jaxreason.core.setting import sampling_of
@@ -28,7 +28,7 @@ class Inputs:
     Attributes:
         cells: of all strategies that are compared or reported.
         strategies: by label.
-        generations: `[cells]` solutions that each begins; a lookahead of k steps counts k + 1 times, as in the paper.
+        generations: `[cells]` solutions that each begins at most, in the paper's unit.
         oracle: bins by the pass rate of other samples, uncharged.
         predicted: an estimate of the difficulty run, uncharged as in the paper; None where none was named.
         candidates: estimates that can be deployed, charged.
@@ -66,7 +66,7 @@ def read_inputs(config: FitConfig) -> Inputs:
     try:
         cells = read_cells((record for folder in folders for record in records_in(folder)), tuple(strategies)).only(labels)
         cells.index(config.reference, config.reference_n)
-        generations = np.array([generations_of(strategies[cell.strategy], cell.n) for cell in cells.cells])
+        generations = np.array([strategies[cell.strategy].at(cell.n).most_generations for cell in cells.cells])
         candidates = _candidates(config, cells, strategies, generations, folders[0])
     except ValueError as error:
         raise RunError(f'{", ".join(config.runs)}: {error}') from error
@@ -125,6 +125,7 @@ def _known(
 
 def _check_difficulty(config: FitConfig, folder: Path, environment: Mapping[str, Any]) -> None:
     """The bins are those of these questions and of this policy, by other samples."""
+    read_known(config.difficulty, ORACLE)  # refused before the records are read, which takes a while
     other = Path(config.difficulty)
     theirs = environment_in(other)
     _check_alike(other, theirs, folder, environment, ('weights', 'tokenizer', 'prompt', 'data'))

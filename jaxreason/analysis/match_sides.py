@@ -17,7 +17,6 @@ from jaxreason.allocation.fit import Looks, Mode, Task, folds_of
 from jaxreason.allocation.looking import looks_at_first, looks_known
 from jaxreason.analysis.match_inputs import Inputs, Side
 from jaxreason.analysis.run_folder import read_samples
-from jaxreason.analysis.run_inputs import generations_of
 from jaxreason.core.errors import ConfigError, RunError
 from jaxreason.evaluate.match_config import MatchConfig
 from jaxreason.evaluate.matched import Curve, Rival
@@ -38,7 +37,7 @@ def small_curves(config: MatchConfig, inputs: Inputs) -> dict[str, Curve]:
     side = inputs.small
     try:
         cells = side.cells.only(config.small.strategies or _searching(side))
-        generations = np.array([generations_of(side.strategies[cell.strategy], cell.n) for cell in cells.cells])
+        generations = np.array([side.strategies[cell.strategy].at(cell.n).most_generations for cell in cells.cells])
         estimates = _estimates(config, inputs, cells)
     except ValueError as error:
         raise RunError(f'{side.name}: {error}') from error

@@ -101,13 +101,14 @@ def points(table: Table) -> Cells:
 
 
 def parities(table: Table, rival: str = 'greedy') -> Cells:
-    """The R up to which the small model is at least as good as one way of the larger."""
-    names = [name for name in table['groups'] if name not in _COARSE]
-    found = {(row['convention'], row['curve'], row['group']): row for row in table['break_even'] if row['rival'] == rival}
-    rows: Cells = [('terms: small model', *(f'level {name}' if name.isdigit() else name for name in names))]
-    for convention, curve in dict.fromkeys((convention, curve) for convention, curve, _ in found):
-        cells = (_parity(found[convention, curve, name]) for name in names)
-        rows.append((f'{_WORDS.get(convention, convention)}: {curve}', *cells))
+    """The R up to which the small model is at least as good as one way of the larger: a row a bin, a column a curve."""
+    found = {(row['convention'], row['group'], row['curve']): row for row in table['break_even'] if row['rival'] == rival}
+    curves = list(dict.fromkeys(curve for _, _, curve in found))
+    rows: Cells = [('terms', 'level', *curves)]
+    for convention in table['duel']:
+        for name in (name for name in table['groups'] if name not in _COARSE):
+            shown = (_parity(found[convention, name, curve]) for curve in curves)
+            rows.append((_WORDS.get(convention, convention), name, *shown))
     return rows
 
 

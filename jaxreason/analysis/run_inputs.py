@@ -63,11 +63,6 @@ def strategies_in(tree: Mapping[str, Any]) -> dict[str, Strategy]:
     }
 
 
-def generations_of(strategy: Strategy, n: int) -> int:
-    """Solutions that a strategy begins at n; a lookahead of k steps counts k + 1 times, as in the paper."""
-    return strategy.at(n).most_generations * (1 + getattr(strategy, 'lookahead', 0))
-
-
 def _parsed(line: str, where: str) -> Mapping[str, Any]:
     try:
         record = json.loads(line)

@@ -167,7 +167,7 @@ def test_tables_page_and_figures_say_what_the_numbers_say(table, written, tmp_pa
     (out / 'config.yaml').write_text('small: <script>')
     first = gains(table)[1]
     assert first[:4] == ('arXiv', '0.16', '257.75', '64') and first[4].startswith('+18.8 [') and first[5].startswith('+21.6')
-    assert points(table)[3][1].startswith('+0.0 [') and parities(table)[1][1].startswith('any [')
+    assert points(table)[3][1].startswith('+0.0 [') and parities(table)[1][2].startswith('any [')
     run = read_match(out)
     text = Reader('\n'.join(section(run))).text
     for part in ('Relative gain at equal FLOPs', 'Break-even R', 'none [none, none]', '257.75'):
