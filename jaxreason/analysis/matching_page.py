@@ -190,8 +190,10 @@ def _parity(row: Table) -> str:
 
 
 def _even(value: float | str) -> str:
-    """Short: six of them stand in a line."""
-    return _CENSORED.get(value, value.replace('at_least ', '≥')) if isinstance(value, str) else f'{value:.2g}'
+    """Two digits say enough."""
+    if isinstance(value, str):
+        return _CENSORED.get(value, value.replace('at_least ', '≥'))
+    return f'{value:,.0f}' if value >= 10 else f'{value:.2g}'
 
 
 def _text(value: Any, form: str) -> str:
