@@ -129,7 +129,7 @@ def _side(folder: Path, environment: Mapping[str, Any], training: Sequence[str])
 
     def passing() -> Iterator[Mapping[str, Any]]:
         for record in records_in(folder):
-            if record['strategy'] in greedy:
+            if record['strategy'] in greedy and not record['budget']:
                 drawn[record['question_id']] = record['blocks'][0]['cost'].get('new_tokens', 0)
             yield record
 
@@ -203,7 +203,7 @@ def _with_seeds(large: Side, seeds: Sequence[int]) -> Cells:
 
 def _check_same_data(folder: Path, environment: Mapping[str, Any], run: Path) -> None:
     theirs = environment_in(folder)
-    for name, words in (('weights', 'samples of another policy'), ('data', 'other questions')):
+    for name, words in (('weights', 'samples of another policy'), ('data', 'other questions'), ('prompt', 'another prompt')):
         if theirs.get(name) != environment.get(name):
             raise RunError(
                 f'{folder}: has {words} ({str(theirs.get(name))[:12]}, {run} has {str(environment.get(name))[:12]}): '

@@ -139,7 +139,7 @@ def _rows(deal: _Deal, small: Mapping[str, Curve], large: Mapping[str, Rival], f
         for index, group in enumerate(GROUPS):
             row: Table = {
                 'convention': deal.convention.value,
-                'ratio': rounded(deal.ratio),
+                'ratio': deal.ratio,
                 'rival': deal.rival,
                 'curve': name,
                 'group': group,
@@ -310,7 +310,11 @@ def _accuracy(values: np.ndarray) -> Table:
 
 def _notes(config: MatchConfig, inputs: Inputs, small: Mapping[str, Curve], rows: Sequence[Table]) -> list[str]:
     """What a reader must know who only sees the numbers."""
-    notes = ['The bins are those of an oracle, whose samples are not charged, so compute-optimal is an upper bound.']
+    notes = [
+        'The bins are those of an oracle, whose samples are not charged, so compute-optimal is an upper bound.',
+        f'Strategies are chosen once, on {config.folds - 1} of {config.folds} folds, and scored on the other; the intervals '
+        'are those of the questions and draws that they are scored on.',
+    ]
     if CHARGED in small:
         notes.append(f'{CHARGED}: by bins that first samples tell ({", ".join(config.small.estimates)}), paid by the budget.')
     trained = [side.training[0].tokens for side in (inputs.small, inputs.large) if side.training]

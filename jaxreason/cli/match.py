@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxreason.cli.words import sort_words
-from jaxreason.core.errors import ConfigError
+from jaxreason.core.errors import ConfigError, RunError
 
 
 def add_parser(subparsers) -> None:
@@ -31,7 +31,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         raise ConfigError('match needs a configuration, for example configs/search/duel.yaml.')
     from jaxreason.analysis.match_inputs import read_inputs
     from jaxreason.analysis.matching import match, to_text
-    from jaxreason.analysis.matching_page import BREAK_EVEN, LEGEND, MATCH, caption, csv_of, gains, parities, points
+    from jaxreason.analysis.matching_page import BREAK_EVEN, LEGEND, MATCH, caption, csv_of, gains, is_match, parities, points
     from jaxreason.analysis.report import write_report
     from jaxreason.analysis.tables import print_cells
     from jaxreason.core import config as config_files
@@ -44,6 +44,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         print(config_files.dump(config), end='')
         return 0
     out = args.out or Path('runs') / Path(words.config).stem
+    if (out / 'config.yaml').exists() and not is_match(out):
+        raise RunError(f'{out}: holds a run of another verb, which would be overwritten; use another --out.')
     table = match(config, read_inputs(config))
     write_whole(out / 'config.yaml', config_files.dump(config))
     write_whole(out / 'match.csv', csv_of(table))

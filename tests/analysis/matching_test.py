@@ -264,6 +264,25 @@ def test_training_that_is_not_that_of_the_policy_is_refused(base):
         read(base, f'small.training=[{runs}/sft_small, {runs}/bins]')
 
 
+def test_training_folders_that_are_not_whole_are_refused(base):
+    runs = base / 'runs'
+    (runs / 'labels/summary.json').write_text('{"flops": "many"}')
+    with pytest.raises(RunError, match=r'summary\.json: expected its flops as a whole number, got many'):
+        read(base)
+    (runs / 'labels/summary.json').write_text('{"flops": 12')
+    with pytest.raises(RunError, match=r'summary\.json: expected a JSON object, got damaged text'):
+        read(base)
+    (runs / 'sft_large/checkpoints/10/model.json').write_text('{"architecture": 3}')
+    with pytest.raises(RunError, match=r'model\.json: expected an architecture, got 3'):
+        training_cost(runs / 'sft_large')
+    shutil.rmtree(runs / 'sft_large/checkpoints/10')
+    with pytest.raises(RunError, match='sft_large: expected a checkpoint, there is none'):
+        training_cost(runs / 'sft_large')
+    edit(runs / 'sft_small/environment.json', rows={'tokens': 5})
+    with pytest.raises(RunError, match='sft_small: expected tokens of every step and of all rows'):
+        training_cost(runs / 'sft_small')
+
+
 def test_records_that_are_torn_or_miss_cells_are_refused(base):
     path = base / 'runs/small/records.jsonl'
     whole = path.read_text()

@@ -40,6 +40,10 @@ def test_what_cannot_be_matched_is_refused_in_one_line(refused, duel, tmp_path):
     assert 'size_ratio must be at least 1' in refused('match', duel, 'size_ratio=0.5')
     assert 'must be above 0, got -1' in refused('match', duel, 'ratios=[-1]')
     assert 'nowhere/environment.json: cannot be read' in refused('match', duel, f'large.run={tmp_path}/nowhere')
+    small = duel.parent / 'runs/small'
+    before = (small / 'config.yaml').read_bytes()
+    assert 'holds a run of another verb' in refused('match', duel, '--out', small)
+    assert (small / 'config.yaml').read_bytes() == before
     path = duel.parent / 'runs/large/environment.json'
     path.write_text(path.read_text().replace('t' * 64, 'x' * 64))
     assert 'another tokenizer' in refused('match', duel)
