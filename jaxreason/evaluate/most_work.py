@@ -64,7 +64,7 @@ def _looked(estimator: Estimator, question: Question) -> Work:
 
 
 def _after(look: Work, strategy: Strategy) -> Work:
-    """A strategy that follows on a look: one of independent samples goes on with those that are drawn, any other begins anew."""
+    """A strategy after a look: one of independent samples goes on with those that are drawn, any other begins anew."""
     own = _searched(strategy)
     both = max if isinstance(strategy, Parallel) else _added
     names = dict.fromkeys((*look.judged, *own.judged))
