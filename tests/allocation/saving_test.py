@@ -40,9 +40,7 @@ def test_the_first_time_counts_where_a_curve_falls_again():
     assert saving(FLOPS, curve(0.3, 0.7, 0.5), 0.5, 1600.0).times == pytest.approx(1600 / 200)
 
 
-@given(
-    st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0, 1), st.floats(1, 1e6), st.floats(1.01, 100)
-)
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0, 1), st.floats(1, 1e6), st.floats(1.01, 100))
 def test_a_dearer_reference_saves_as_much_more(correct, target, reference, factor):
     once, again = (saving(FLOPS, curve(*correct), target, flops) for flops in (reference, factor * reference))
     assert again.times == pytest.approx(factor * once.times) and again.censored == once.censored
@@ -55,7 +53,11 @@ def exact(number, of=100):
 
 def test_an_interval_without_bounds_is_that_of_the_percentiles():
     found = saving_interval(Saving(1.5), exact(101))
-    assert (found['point'], found['low'], found['high']) == (1.5, pytest.approx(1.02, abs=0.006), pytest.approx(1.98, abs=0.006))
+    assert (found['point'], found['low'], found['high']) == (
+        1.5,
+        pytest.approx(1.02, abs=0.006),
+        pytest.approx(1.98, abs=0.006),
+    )
     assert not (found['censored'] or found['low_censored'] or found['high_censored']) and found['never_reached'] == 0.0
 
 
@@ -118,7 +120,9 @@ def test_every_resample_draws_as_many_questions_and_seeds_as_there_are():
     drawn = np.array(weights).reshape(230, 50, 3).sum(axis=2)
     assert drawn.var() == pytest.approx(1 - 1 / 50, rel=0.1), 'questions are drawn with replacement'
     seeds = np.array(weights).reshape(230, 50, 3)[drawn == 1]
-    assert {tuple(sorted(np.round(3 * each))) for each in seeds} == {(0, 0, 3), (0, 1, 2), (1, 1, 1)}, 'and so are the seeds of each'
+    assert {tuple(sorted(np.round(3 * each))) for each in seeds} == {(0, 0, 3), (0, 1, 2), (1, 1, 1)}, (
+        'and so are the seeds of each'
+    )
 
 
 def test_one_seed_counts_whole():

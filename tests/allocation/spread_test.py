@@ -32,7 +32,7 @@ def combinations(correct, flops, weight):
     return [worth(correct, flops, weight, each) for each in itertools.product(range(correct.shape[1]), repeat=len(weight))]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(tables(), st.data())
 def test_where_the_steepest_steps_use_the_budget_up_nothing_is_better(table, data):
     correct, flops, weight = table
@@ -53,7 +53,7 @@ def test_where_the_steepest_steps_use_the_budget_up_nothing_is_better(table, dat
     assert accuracy == best
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(tables(), st.integers(0, 400))
 def test_a_budget_is_kept_and_more_of_it_is_never_worse_than_the_cheapest(table, budget):
     correct, flops, weight = table

@@ -9,7 +9,11 @@ from jaxreason.allocation.fit import Looks, Mode, Task
 def make_record(question, strategy, n, seed, right=(True,), flops=100, budget=None):
     """A record, parsed: a block for every entry of `right`, each of which spent `flops`."""
     blocks = [
-        {'answer': '1', 'verdict': 'correct' if each else 'wrong', 'cost': {'decode': flops - 10, 'prefill': 10, 'new_tokens': 3}}
+        {
+            'answer': '1',
+            'verdict': 'correct' if each else 'wrong',
+            'cost': {'decode': flops - 10, 'prefill': 10, 'new_tokens': 3},
+        }
         for each in right
     ]
     return {
