@@ -26,7 +26,7 @@ from jaxreason.core.aggregation import Aggregation
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import FREE, Cost, total
 from jaxreason.core.requests import Extend, Request, Score, Start
-from jaxreason.core.types import Candidate, Question, Row
+from jaxreason.core.types import Candidate, Finish, Question, Row
 from jaxreason.core.verifier_spec import Unscored
 from jaxreason.data.normalise import answer_key
 from jaxreason.search.select import solution_score
@@ -206,8 +206,8 @@ class Probe(Estimator):
 
 
 def bare(question: Question) -> Row:
-    """A row that nobody started: the question alone, for a verifier that looks at nothing else."""
-    return Row(handle=-1, question=question, sample=0)
+    """A row that nobody started and nobody goes on with: the question alone, for a verifier that looks at nothing else."""
+    return Row(handle=-1, question=question, sample=0, finish=Finish.STOP)
 
 
 def probed(scores: Sequence[Sequence[float]]) -> float:

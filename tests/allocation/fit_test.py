@@ -144,7 +144,7 @@ def test_an_average_budget_is_kept_on_what_it_was_chosen_on(drawn):
 
 
 def rows_of(*bins):
-    """Rows of several bins, (rows, accuracy of each cell): accuracies, and values that tell the bins apart, the first easiest."""
+    """Rows of bins, (number, accuracy of each cell), the easiest first: accuracies, and values that tell the bins apart."""
     correct = [row for number, cells in bins for row in [cells] * number]
     values = [len(bins) - index for index, (number, _) in enumerate(bins) for _ in range(number)]
     return np.array(correct, float), values
