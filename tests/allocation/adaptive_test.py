@@ -314,7 +314,12 @@ def test_what_was_fitted_for_something_else_is_refused(written):
     with open(written, 'a') as file:
         file.write(FITTED)
     strategy = ComputeOptimal(allocation=written)
-    given = {'policy': 'policy-digest', 'tokenizer': 'tokenizer-digest', 'prompt': 'prompt-digest', 'sampler': {'temperature': '1.0'}}
+    given = {
+        'policy': 'policy-digest',
+        'tokenizer': 'tokenizer-digest',
+        'prompt': 'prompt-digest',
+        'sampler': {'temperature': '1.0'},
+    }
 
     def check(digest='digest-a', **changed):
         strategy.check_setting(Setting(**{**given, **changed}), {'a': Digested(digest), 'b': HashVerifier()})
