@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import jaxreason as jr
 from jaxreason.allocation.adaptive import ComputeOptimal
 from jaxreason.allocation.estimators import FirstScores, FirstVotes, Known, Probe
-from jaxreason.core.budget import Budget
+from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.protocols import Scored
 from jaxreason.core.requests import Extend, Start
@@ -64,7 +64,7 @@ class SpyingSampler(FakeSampler):
 VERIFIERS = {'a': HashVerifier(), 'b': LengthVerifier(), 'probe': Constant(), None: HashVerifier()}
 
 
-def run(strategy, question=QUESTIONS[0], budget=jr.Budget(), **sampler):
+def run(strategy, question=QUESTIONS[0], budget=UNLIMITED, **sampler):
     spy = SpyingSampler(**sampler)
     return strategy.solve([question], spy, VERIFIERS, budget=budget)[0], spy.last
 
@@ -328,7 +328,8 @@ def test_what_was_fitted_for_something_else_is_refused(written):
     strategy.check_setting(None, {})
     for changed, words in (
         ({'policy': 'other'}, 'another policy .policy-diges'), ({'tokenizer': 'other'}, 'another tokenizer'),
-        ({'prompt': 'other'}, 'another prompt'), ({'sampler': {'temperature': '0.7'}}, 'another sampler.temperature .1.0, here 0.7'),
+        ({'prompt': 'other'}, 'another prompt'),
+        ({'sampler': {'temperature': '0.7'}}, 'another sampler.temperature .1.0, here 0.7'),
         ({'sampler': {}}, 'another sampler.temperature'), ({'digest': 'other'}, "another verifier 'a' .digest-a, here other"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=words) as error:
