@@ -51,7 +51,9 @@ def test_strategies_and_baselines_choose_what_is_read(path):
 def test_several_runs_are_read_together(tmp_path):
     first, second = (fit_run.write_run(tmp_path / name) for name in ('a', 'b'))
     for folder, kept in ((first, ('majority', 'best of n')), (second, ('beam',))):
-        lines = [line for line in (folder / 'records.jsonl').read_text().splitlines(True) if json.loads(line)['strategy'] in kept]
+        lines = [
+            line for line in (folder / 'records.jsonl').read_text().splitlines(True) if json.loads(line)['strategy'] in kept
+        ]
         (folder / 'records.jsonl').write_text(''.join(lines))
     (second / 'environment.json').write_text(json.dumps({**fit_run.ENVIRONMENT, 'verifiers': {'second': 's' * 64}}))
     inputs = read(fit_run.write_fit(tmp_path, [first, second]))
@@ -129,7 +131,7 @@ def test_what_the_folders_do_not_have_is_refused(path):
     refused("records of 'dvts', there are", path, 'strategies=[dvts]')
     refused("records of 'worst of n' at n = 4, there are", path, 'reference=worst of n')
     refused("'best of n' at n = 64, it has n = 1, 4", path, 'reference_n=64')
-    refused("no estimate 'five', it has oracle, four", path, 'predicted=five')
+    refused("no estimate 'five', it has four, oracle", path, 'predicted=five')
     refused("no estimate 'five'", path, 'estimates.known.estimate=five')
     refused('looks at 5 samples', path, 'estimates.votes.n=5')
     refused("asks the verifier 'orm'", path, 'estimates.votes={kind: scores, n: 1, verifier: orm}')

@@ -47,9 +47,12 @@ def is_easy(question):
 
 
 def is_right(cell, question, seed, num_questions):
-    """Of the easy, and of the hard questions, exactly the share that is planted; which of them depends on cell and seed."""
+    """Of the easy, and of the hard questions, exactly the share that is planted; which of them depends on cell and seed.
+
+    One sample is the same sample, whoever votes.
+    """
     alike = [other for other in range(num_questions) if is_easy(other) == is_easy(question)]
-    order = sorted(alike, key=lambda other: hashlib.sha256(f'{cell}/{other}/{seed}'.encode()).digest())
+    order = sorted(alike, key=lambda other: hashlib.sha256(f'{cell[cell[1] == 1 :]}/{other}/{seed}'.encode()).digest())
     return order.index(question) < CHANCE[cell][not is_easy(question)] * len(alike) / 100
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from jaxreason.allocation.adaptive import ComputeOptimal
 from jaxreason.allocation.estimators import FirstVotes, Known
+from jaxreason.allocation.fit import Mode
 from jaxreason.allocation.table import read_allocation
 from jaxreason.analysis.fit_folder import write_fit
 from jaxreason.analysis.fit_inputs import read_inputs
@@ -43,9 +44,12 @@ def test_the_planted_crossing_is_worth_what_it_is_worth(found):
     curves = found.metrics['modes']['per_question']['curves']
     assert at(curves['oracle'], 4)['accuracy']['point'] == pytest.approx(BEST, abs=0.03)
     assert at(curves['fixed'], 4)['accuracy']['point'] == pytest.approx(FIXED, abs=0.03)
-    assert at(curves['oracle'], 1)['accuracy']['point'] == pytest.approx(0.325, abs=0.02), 'one solution leaves nothing to choose'
+    assert at(curves['oracle'], 1)['accuracy']['point'] == pytest.approx(0.325, abs=0.02), (
+        'one solution leaves nothing to choose'
+    )
     gap = at(found.metrics['modes']['per_question']['gaps']['oracle']['over_fixed'], 4)
-    assert gap['low'] < gap['point'] < gap['high'] and gap['low'] > 0
+    assert gap['point'] == pytest.approx(BEST - FIXED, abs=0.03) and gap['low'] < gap['point'] < gap['high']
+    assert gap['questions_needed'] == pytest.approx(80 * (gap['detectable'] / gap['point']) ** 2, abs=1.1)
     assert found.metrics['reference'] == {
         'strategy': 'best of n', 'n': 4, 'flops': 450.0,
         'accuracy': {'point': REFERENCE, 'low': pytest.approx(0.41, abs=0.06), 'high': pytest.approx(0.59, abs=0.06)},
@@ -62,7 +66,7 @@ def test_looking_is_charged_and_the_oracle_and_the_papers_estimate_are_not(found
     assert at(curves['predicted'], 4) == {**at(curves['oracle'], 4), 'accuracy': at(curves['predicted'], 4)['accuracy']}
     assert at(curves['charged'], 4)['flops'] == pytest.approx((450 + 610) / 2 + 40), 'five solutions are too many: not by votes'
     assert found.metrics['modes']['per_question']['used'] == ['known', 'known'] and found.metrics['estimate'] == 'known'
-    assert at(curves['charged'], 1)['flops'] == pytest.approx(115, abs=6), 'where nothing is to choose nobody looks'
+    assert at(curves['charged'], 1)['flops'] == pytest.approx(110), 'where nothing is to choose nobody looks'
 
 
 def test_what_an_estimate_loses_is_told(found):
@@ -105,7 +109,7 @@ def test_the_allocation_is_what_was_found_and_can_be_deployed(found, path, tmp_p
 
 def test_another_estimate_is_used_where_it_alone_is_there(path, inputs):
     config = fit_run.read_config(path, 'budgets=[4, 5]', 'estimates={votes: {kind: votes, n: 1, cuts: [0.5]}}')
-    config = dataclasses.replace(config, budgets=(4,), mode='average')
+    config = dataclasses.replace(config, budgets=(4,), mode=Mode.AVERAGE)
     alone = dataclasses.replace(inputs, candidates=inputs.candidates[:1])
     with pytest.raises(ConfigError, match="'best of n' at n = 5"):
         fit(dataclasses.replace(config, budgets=(4, 5)), alone)
@@ -167,11 +171,11 @@ def test_a_curve_that_never_gets_there_is_warned_of(path, inputs):
 
 def test_a_dozen_questions_give_an_interval_or_none_but_no_error(tmp_path):
     """A resample of few questions may have all of them in one fold."""
-    for number in (2, 4, 12):
+    for number in (2, 6):
         folder = tmp_path / str(number)
         run = fit_run.write_run(folder / 'run', number)
         bins = fit_run.write_difficulty(folder / 'bins', number)
-        config = fit_run.read_config(fit_run.write_fit(folder, [run], bins), 'resamples=200')
+        config = fit_run.read_config(fit_run.write_fit(folder, [run], bins), 'resamples=100')
         result = fit(config, read_inputs(config))
         assert result.metrics['questions'] == number and lines(result.metrics)
 
