@@ -156,19 +156,22 @@ class Task:
         held = inside.sum(axis=1)
         total = held.sum()
         everywhere = (weights_r @ looks.correct / total, weights_r @ looks.flops / total)
-        # A bin without questions gets what is best over all of them.
+        # A bin without questions is as all of them.
         correct, flops = (
             np.where(held[:, None] > 0, inside @ table / np.maximum(held, 1e-12)[:, None], mean[None])
             for table, mean in zip((looks.correct, looks.flops), everywhere, strict=True)
         )
         weight = held / total
         limits = self.limits(weights_r)
-        cells, value = self._per_bin(looks, correct, flops, weight, limits)
         fixed = self.best_fixed(weights_r)
+        cells, value = self._per_bin(looks, correct, flops, weight, limits)
+        if self.mode == Mode.AVERAGE:  # where nobody was, nothing is spent, and the best for nothing would be the dearest
+            cells = np.where(weight[None] > 0, cells, fixed[:, None])
         fixed_value = (weights_r @ self.correct[:, fixed]) / total
-        is_looking = value > fixed_value
+        # Where all bins have the same cell, the strategy does not look (`ComputeOptimal.is_looking`).
+        is_looking = (value > fixed_value) & (cells != cells[:, :1]).any(axis=1)
         cells = np.where(is_looking[:, None], cells, fixed[:, None])
-        return Choice(cuts, cells, is_looking, weight, correct, flops, float(np.maximum(value, fixed_value).mean()))
+        return Choice(cuts, cells, is_looking, weight, correct, flops, float(np.where(is_looking, value, fixed_value).mean()))
 
     def _per_bin(
         self, looks: Looks, correct: np.ndarray, flops: np.ndarray, weight: np.ndarray, limits: np.ndarray

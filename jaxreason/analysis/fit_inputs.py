@@ -32,7 +32,7 @@ class Inputs:
         oracle: bins by the pass rate of other samples, uncharged.
         predicted: an estimate of the difficulty run, uncharged as in the paper; None where none was named.
         candidates: estimates that can be deployed, charged.
-        environment: of the first run.
+        environment: of the first run, with the verifiers of all.
         sampler: what decided the draws.
     """
 
@@ -59,6 +59,9 @@ def read_inputs(config: FitConfig) -> Inputs:
         _check_alike(folder, environment, folders[0], environments[0], ALIKE)
     _check_difficulty(config, folders[0], environments[0])
     trees = [yaml_text.read(folder / 'config.yaml')[0] for folder in folders]
+    for folder, tree in zip(folders[1:], trees[1:], strict=True):
+        ours, theirs = (sampling_of(each['sampler']) for each in (tree, trees[0]))
+        _check_alike(folder, ours, folders[0], theirs, tuple(ours))
     strategies = {label: strategy for tree in trees for label, strategy in strategies_in(tree).items()}
     labels = tuple(dict.fromkeys((*config.strategies, config.reference, *(config.baselines or strategies))))
     if not config.strategies:
@@ -68,6 +71,8 @@ def read_inputs(config: FitConfig) -> Inputs:
         cells.index(config.reference, config.reference_n)
         generations = np.array([strategies[cell.strategy].at(cell.n).most_generations for cell in cells.cells])
         candidates = _candidates(config, cells, strategies, generations, folders[0])
+    except ConfigError:
+        raise
     except ValueError as error:
         raise RunError(f'{", ".join(config.runs)}: {error}') from error
     return Inputs(
@@ -77,7 +82,7 @@ def read_inputs(config: FitConfig) -> Inputs:
         oracle=_known(config, ORACLE, 'oracle', cells, generations, config.oracle_cuts),
         predicted=_known(config, config.predicted, 'predicted', cells, generations, ()) if config.predicted else None,
         candidates=candidates,
-        environment=environments[0],
+        environment={**environments[0], 'verifiers': _verifiers([*config.runs, config.difficulty])},
         sampler=sampling_of(trees[0]['sampler']),
     )
 
@@ -121,6 +126,23 @@ def _known(
     values = np.array([known[question].value for question in cells.questions])
     flops = np.array([known[question].flops if is_charged else 0 for question in cells.questions])
     return looks_known(name, values, flops, cells, generations, cuts)
+
+
+def _verifiers(folders: Sequence[str]) -> dict[str, str]:
+    """Digests of the verifiers of all runs, by name.
+
+    Raises:
+        RunError: one name stands for two verifiers.
+    """
+    found: dict[str, str] = {}
+    for folder in folders:
+        for name, digest in environment_in(Path(folder))['verifiers'].items():
+            if found.setdefault(name, digest) != digest:
+                raise RunError(
+                    f'{folder}: its verifier {name!r} is not that of the runs before it ({digest[:12]}, there '
+                    f'{found[name][:12]}): give runs that belong together.'
+                )
+    return found
 
 
 def _check_difficulty(config: FitConfig, folder: Path, environment: Mapping[str, Any]) -> None:

@@ -47,7 +47,9 @@ def environment_in(folder: Path) -> Mapping[str, Any]:
         environment = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f'{path}: cannot be read ({error}): name the folder of a finished run.') from error
-    lacking = [name for name in (*ALIKE, 'verifiers') if not isinstance(environment, dict) or name not in environment]
+    if not isinstance(environment, dict):
+        raise RunError(f'{path}: expected a JSON object, got {type(environment).__name__}: name the folder of a finished run.')
+    lacking = [name for name in (*ALIKE, 'verifiers') if name not in environment]
     if lacking:
         raise RunError(f'{path}: says nothing of {lacking[0]}: it was written by another version; run it again.')
     return environment
