@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxreason.analysis.difficulty_figures import plot_by_difficulty
+from jaxreason.analysis.difficulty_figures import TOGETHER, plot_by_difficulty
 from jaxreason.analysis.drawing import Frame, Look, Plot, bars, draw_interval, flops_tick, grouped, looks, percent, set_height
 from jaxreason.core.quantities import quantity
 from jaxreason.core.terminal import printable
@@ -18,13 +18,13 @@ from jaxreason.core.terminal import printable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BOUND = 'oracle: upper bound, uses answers, uncharged'  # a curve that no one can buy says so wherever it is drawn
 NAMES = {
-    'oracle': BOUND,
-    'predicted': 'predicted, uncharged as in the paper',
-    'charged': 'compute-optimal, estimate charged',
-    'fixed': 'best fixed strategy of each budget',
+    'oracle': 'oracle (upper bound, uses answers)',
+    'predicted': 'predicted, uncharged (the paper)',
+    'charged': 'compute-optimal, charged',
+    'fixed': 'best fixed strategy',
 }
+ORACLE = 'an upper bound, uses answers, uncharged'
 CHOOSING = ('oracle', 'predicted', 'charged')
 MOST_FIXED = 7  # fixed strategies in one figure, the reference among them
 MODES = {
@@ -34,6 +34,7 @@ MODES = {
 _TINT = '#c65aa5'  # of compute-optimal in `drawing`
 _LINES = {'oracle': '--', 'predicted': ':', 'charged': '-'}
 _MARKS = {'oracle': '^', 'predicted': 's', 'charged': 'o'}
+_USUAL = ('greedy', 'majority')
 _SHOWN = (4, 16, 64)  # budgets by difficulty, as in the paper's figure 3, right
 
 
@@ -48,14 +49,14 @@ class Figure(NamedTuple):
 
 def fit_figures(metrics: Mapping[str, Any]) -> list[Figure]:
     """Every figure of a fit that has something to show; the mode that the allocation is written for comes first."""
-    styles = looks([*dict.fromkeys(row['strategy'] for row in metrics['baselines'])])
+    styles = looks([*fixed_shown(metrics), 'compute_optimal'])  # whose colour no fixed strategy may have
     made = []
     for mode in modes_of(metrics):
-        about = f'Budget {mode.replace("_", " ")}: {MODES[mode]}.'
+        about = f'Budget {mode.replace("_", " ")}: {MODES[mode]}. Oracle: {ORACLE}.'
         plot = functools.partial(plot_accuracy, styles=styles)
         made.append(Figure(f'accuracy_against_flops_{mode}', plot, accuracy_frame(metrics, mode), about))
         made.append(Figure(f'gap_over_fixed_{mode}', plot_gaps, gap_frame(metrics, mode), about))
-    told = 'Bins of the oracle; what was chosen was chosen on these very questions, which favours it.'
+    told = f'Bins of the oracle, {ORACLE}; the choice was made on these very questions, which favours it.'
     by_difficulty = functools.partial(plot_chosen, styles=styles)
     made.append(Figure('chosen_by_difficulty', by_difficulty, difficulty_frame(metrics), told))
     words = 'Cost: what a look takes by itself; a strategy that goes on with the same samples pays less.'
@@ -69,16 +70,20 @@ def modes_of(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def fixed_shown(metrics: Mapping[str, Any]) -> list[str]:
-    """The fixed strategies that are drawn: the reference, then by kind as they come, at most `MOST_FIXED`."""
-    labels = dict.fromkeys([metrics['reference']['strategy'], *(row['strategy'] for row in metrics['baselines'])])
-    best = {
-        label: max(row['accuracy']['point'] for row in metrics['baselines'] if row['strategy'] == label) for label in labels
-    }
-    first, *others = labels
-    always = [label for label in others if any(word in label.lower() for word in ('greedy', 'majority', 'naive'))]
-    ranked = sorted((label for label in others if label not in always), key=lambda label: -best[label])
-    kept = {first, *[*always, *ranked][: MOST_FIXED - 1]}
-    return [label for label in labels if label in kept]
+    """The fixed strategies that are drawn, at most `MOST_FIXED`: the reference, what was chosen from, then others.
+
+    Of each, what everybody compares with comes first, then the most accurate.
+    """
+    best: dict[str, float] = {}
+    for row in metrics['baselines']:
+        best[row['strategy']] = max(row['accuracy']['point'], best.get(row['strategy'], 0.0))
+
+    def place(label: str) -> tuple:
+        is_usual = any(word in label.lower() for word in _USUAL)
+        return label != metrics['reference']['strategy'], label not in metrics['grid'], not is_usual, -best[label]
+
+    kept = sorted(best, key=place)[:MOST_FIXED]
+    return [label for label in best if label in kept]
 
 
 def accuracy_frame(metrics: Mapping[str, Any], mode: str) -> list[dict[str, Any]]:
@@ -102,11 +107,13 @@ def accuracy_frame(metrics: Mapping[str, Any], mode: str) -> list[dict[str, Any]
         if row['strategy'] in shown
     ]
     saving = part['saving']['charged']
-    ends = (('reference', reference['flops'], ''), ('saving', reference['flops'] / saving['point'], times(saving)))
+    ends = [('reference', reference['flops'])]
+    if saving['censored'] != 'at_most':  # else it is never reached
+        ends.append(('saving', reference['flops'] / saving['point']))
     accuracy = percent('accuracy', reference['accuracy'])
     return rows + [
-        {'curve': f'star: {what}', 'n': reference['n'], 'flops': round(flops, 1), **accuracy, 'saving': words}
-        for what, flops, words in ends
+        {'curve': f'star: {what}', 'n': reference['n'], 'flops': round(flops, 1), **accuracy, 'saving': times(saving)}
+        for what, flops in ends
     ]
 
 
@@ -121,7 +128,7 @@ def plot_accuracy(ax: 'Axes', frame: Frame, styles: Mapping[str, Look]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     groups = grouped(frame, 'curve')
-    stars = {name: groups.pop(f'star: {name}')[0] for name in ('reference', 'saving')}
+    stars = [groups.pop(f'star: {name}', [None])[0] for name in ('reference', 'saving')]
     ink = ax.xaxis.label.get_color()
     for name in CHOOSING:
         if name in groups:
@@ -135,7 +142,7 @@ def plot_accuracy(ax: 'Axes', frame: Frame, styles: Mapping[str, Look]) -> None:
     for name, points in groups.items():
         colour, marker, line = tints[name.removeprefix('fixed: ')]
         ax.plot(*_xy(points), f'{marker}{line}', color=colour, linewidth=1, markersize=3.5, label=name.removeprefix('fixed: '))
-    _draw_saving(ax, stars['reference'], stars['saving'])
+    _draw_saving(ax, *stars)
     set_height(ax, 5.6)
     ax.set_xscale('log')
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -146,16 +153,16 @@ def plot_accuracy(ax: 'Axes', frame: Frame, styles: Mapping[str, Look]) -> None:
     ax.set_ylim(0, None)
 
 
-def _draw_saving(ax: 'Axes', reference: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
-    """An arrow from the star of the reference to the FLOPs at which compute-optimal is as accurate."""
+def _draw_saving(ax: 'Axes', reference: Mapping[str, Any], reached: Mapping[str, Any] | None) -> None:
+    """An arrow from the star of the reference to the FLOPs at which compute-optimal is as accurate, if it ever is."""
     ink, y = ax.xaxis.label.get_color(), reference['accuracy']
-    ax.plot([reference['flops']], [y], '*', color=ink, markersize=13, label='the reference', zorder=4)
-    if reached['flops'] < reference['flops']:
-        places = {'xy': (reached['flops'], y), 'xytext': (reference['flops'], y)}
-        ax.annotate('', **places, arrowprops={'arrowstyle': '->', 'color': ink, 'linewidth': 1.3}, zorder=4)
+    ax.plot([reference['flops']], [y], '*', color=ink, markersize=13, linestyle='', label='reference, to be equalled', zorder=4)
+    if reached is not None and reached['flops'] < reference['flops']:
+        arrow = {'arrowstyle': '->', 'color': ink, 'linewidth': 1.3, 'shrinkA': 6, 'shrinkB': 0}
+        ax.annotate('', (reached['flops'], y), (reference['flops'], y), arrowprops=arrow, zorder=4)
     # Below the curves and to the right, where a rising curve leaves room.
-    words = f'charged, to be as good as the reference: {reached["saving"]} fewer FLOPs'
-    ax.annotate(words, (0.98, 0.04), xycoords='axes fraction', ha='right', fontsize=9)
+    words = f'saving, charged: {reference["saving"]}'
+    ax.annotate(words, (0.98, 0.04), xycoords='axes fraction', ha='right', fontsize=10)
 
 
 def gap_frame(metrics: Mapping[str, Any], mode: str) -> list[dict[str, Any]]:
@@ -200,7 +207,8 @@ def difficulty_frame(metrics: Mapping[str, Any], mode: str = 'per_question') -> 
     """Accuracy (per cent) by the oracle's level and budget, of fixed strategies and of what was chosen."""
     generations = {(row['strategy'], row['n']): row['generations'] for row in metrics['baselines']}
     ns = [n for n in metrics['budgets'] if n in _SHOWN] or metrics['budgets'][-3:]
-    shown = [label for label in fixed_shown(metrics) if any((label, n) in generations for n in ns)]
+    chosen = [cell['strategy'] for part in metrics['modes'][mode]['bins'] for cell in part['chosen']]
+    shown = list(dict.fromkeys([metrics['reference']['strategy'], *chosen, *fixed_shown(metrics)]))[:TOGETHER]
     rows = []
     for part in metrics['modes'][mode]['bins']:
         if not part['num_questions']:
@@ -222,7 +230,7 @@ def difficulty_frame(metrics: Mapping[str, Any], mode: str = 'per_question') -> 
 
 
 def plot_chosen(ax: 'Axes', frame: Frame, styles: Mapping[str, Look]) -> None:
-    """Draws accuracy by level and budget as `plot_by_difficulty`, with a ring around what was chosen.
+    """Draws accuracy by level and budget as `plot_by_difficulty`, and a star for what was chosen.
 
     Args:
         ax: where to.
@@ -232,7 +240,8 @@ def plot_chosen(ax: 'Axes', frame: Frame, styles: Mapping[str, Look]) -> None:
     fixed = [row for row in frame if not row['strategy'].startswith('chosen: ')]
     chosen = [{**row, 'strategy': 'chosen'} for row in frame if row['strategy'].startswith('chosen: ')]
     tints = {printable(label): look for label, look in styles.items()}
-    plot_by_difficulty(ax, [*fixed, *chosen], {**tints, 'chosen': Look(_TINT, '*', '')})
+    others = looks([*(row['strategy'] for row in fixed), 'compute_optimal'])  # chosen somewhere, and not drawn elsewhere
+    plot_by_difficulty(ax, [*fixed, *chosen], {**others, **tints, 'chosen': Look(_TINT, '*', '')})
     set_height(ax, 5.2)
 
 
@@ -249,10 +258,15 @@ def loss_frame(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def plot_losses(ax: 'Axes', frame: Frame) -> None:
     """Draws the loss (points) of each estimate against its cost (FLOPs a question, log where all cost something)."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     points = sorted(frame, key=lambda row: row['flops'])
     tints = looks(row['estimate'] for row in points)
-    if all(row['flops'] > 0 for row in points):
+    if points[0]['flops'] > 0:
         ax.set_xscale('log')
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(points[0]['flops'] / 2, 2 * points[-1]['flops'])
     for index, row in enumerate(points):
         colour, marker, _ = tints[row['estimate']]
         # Estimates from equally many samples cost nearly the same.
@@ -262,10 +276,8 @@ def plot_losses(ax: 'Axes', frame: Frame) -> None:
         )
     ax.axhline(0, color=ax.xaxis.label.get_color(), linewidth=1)
     ax.xaxis.set_major_formatter(flops_tick)
-    ax.xaxis.set_minor_formatter(flops_tick)
     ax.set_xlabel('FLOPs of a look at a question')
     ax.set_ylabel("lost against the oracle's bins, points")
-    ax.margins(x=0.15)
 
 
 def _told(row: Mapping[str, Any]) -> str:

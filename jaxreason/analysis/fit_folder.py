@@ -83,7 +83,7 @@ def read_fit(folder: Path) -> FitRun:
             for name in (METRICS, 'config.yaml', 'environment.json', ALLOCATION, BOUND)
         }
         metrics, environment = json.loads(texts[METRICS]), json.loads(texts['environment.json'])
-        lacking = {'modes', 'reference', 'estimate', 'looks', 'budgets', 'baselines'} - metrics.keys()
+        lacking = {'modes', 'reference', 'estimate', 'looks', 'budgets', 'baselines', 'grid'} - metrics.keys()
         if lacking or not isinstance(environment, dict):
             raise ValueError(f'{METRICS} says nothing of {min(lacking)}' if lacking else 'environment.json holds no object')
     except (OSError, ValueError, AttributeError, RecursionError) as error:

@@ -10,13 +10,12 @@ from typing import Any
 
 from jaxreason.analysis import page
 from jaxreason.analysis.drawing import picture_of, save
-from jaxreason.analysis.fit_figures import CHOOSING, MODES, NAMES, fit_figures, modes_of, times
+from jaxreason.analysis.fit_figures import CHOOSING, MODES, NAMES, ORACLE, fit_figures, modes_of, times
 from jaxreason.analysis.fit_folder import ALLOCATION, BOUND, FitRun
 from jaxreason.core.quantities import quantity
 
 NOTHING = '–'
 _PAPER = 'The paper reports up to 4x against best-of-N, by predicted difficulty that is not charged.'
-_ORACLE = 'an upper bound, uses answers, uncharged'
 _HEADS = {'oracle': 'oracle (bound)', 'predicted': 'predicted, free', 'charged': 'charged', 'fixed': 'best fixed'}
 
 Row = tuple[str, ...]
@@ -45,7 +44,7 @@ def section(run: FitRun) -> list[str]:
         parts += _mode(metrics, mode)
     parts += ['<h3>Estimates of difficulty</h3>', _table(_estimate_rows(metrics))]
     parts += [f'<p class="quiet">{page.text(_ABOUT_ESTIMATES)}</p>', _fixed(metrics), '<h3>Allocations</h3>']
-    for name, content in ((ALLOCATION, run.allocation), (f'{BOUND} ({_ORACLE})', run.bound)):
+    for name, content in ((ALLOCATION, run.allocation), (f'{BOUND} ({ORACLE})', run.bound)):
         parts.append(page.folded(page.text(name), f'<pre>{page.text(content)}</pre>'))
     return parts
 
@@ -64,14 +63,16 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     part, reference = metrics['modes'][mode], metrics['reference']
     saved = {name: saving(value) for name, value in part['saving'].items()}
     over = next(row for row in part['gaps']['charged']['over_fixed'] if row['n'] is None)
+    equal = f'{reference["strategy"]} at n = {reference["n"]} ({percent(reference["accuracy"])} %, '
+    equal += f'{quantity(reference["flops"], "FLOPs")} a question)'
+    is_reached = part['saving']['charged']['censored'] != 'at_most'
     found = [
-        f'Chosen by difficulty, the estimate ({_used(part)}) charged: as accurate as {reference["strategy"]} at '
-        f'n = {reference["n"]} ({percent(reference["accuracy"])} %, {quantity(reference["flops"], "FLOPs")} a question) with '
-        f'{saved["charged"]} fewer FLOPs (budget {mode.replace("_", " ")}).',
-        f'The best fixed strategy of each budget does that with {saved["fixed"]} fewer; over it, choosing by difficulty gains '
+        f'Chosen by difficulty, the estimate ({_used(part)}) charged, budget {mode.replace("_", " ")}: '
+        f'{"as" if is_reached else "never as"} accurate as {equal}, saving in FLOPs {saved["charged"]}.',
+        f'The best fixed strategy of each budget saves {saved["fixed"]}; over it, choosing by difficulty gains '
         f'{points(over)} points, the mean of all budgets, {_verdict(over)}.',
     ]
-    free = [f'by the oracle {saved["oracle"]} ({_ORACLE})']
+    free = [f'by the oracle {saved["oracle"]} ({ORACLE})']
     if 'predicted' in saved:
         free.append(f'predicted {saved["predicted"]} (uncharged, as in the paper)')
     return [*found, f'Not what a user gets: {"; ".join(free)}.']
@@ -95,10 +96,10 @@ def _mode(metrics: Mapping[str, Any], mode: str) -> list[str]:
         f'<h3>Budget {page.text(mode.replace("_", " "))}</h3>',
         f'<p class="quiet">{page.text(told)}</p>',
         _table(_curve_rows(metrics, part)),
-        f'<h4>Over the best fixed strategy, points (oracle: {_ORACLE})</h4>',
+        f'<h4>Over the best fixed strategy, points (oracle: {ORACLE})</h4>',
         _table(_gap_rows(part)),
         *(f'<p>Warning: {page.text(warning)}</p>' for warning in part['warnings']),
-        f'<h4>By difficulty (bins of the oracle: {_ORACLE})</h4>',
+        f'<h4>By difficulty (bins of the oracle: {ORACLE})</h4>',
         _table(_bin_rows(metrics, part)),
         page.folded('What the questions can tell apart', _table(_power_rows(part))),
     ]

@@ -66,6 +66,7 @@ def fit(config: FitConfig, inputs: Inputs) -> Result:
         'questions': len(cells.questions),
         'seeds': list(cells.seeds),
         'budgets': list(config.budgets),
+        'grid': list(config.strategies or cells.strategies),
         'folds': config.folds,
         'resamples': config.resamples,
         'reference': {'strategy': config.reference, 'n': config.reference_n, **_reference(config, inputs, point, resampled)},
