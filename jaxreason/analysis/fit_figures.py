@@ -78,10 +78,15 @@ def fixed_shown(metrics: Mapping[str, Any]) -> list[str]:
     for row in metrics['baselines']:
         best[row['strategy']] = max(row['accuracy']['point'], best.get(row['strategy'], 0.0))
 
-    def place(label: str) -> tuple:
-        is_usual = any(word in label.lower() for word in _USUAL)
-        return label != metrics['reference']['strategy'], label not in metrics['grid'], not is_usual, -best[label]
+    def is_usual(label: str) -> bool:
+        return any(word in label.lower() for word in _USUAL)
 
+    def place(label: str) -> tuple:
+        is_reference, is_grid = label == metrics['reference']['strategy'], label in metrics['grid']
+        return not is_reference, not is_grid, not is_usual(label), -best[label]
+
+    if len(best) > MOST_FIXED:  # those of another verifier say nothing here
+        best = {label: most for label, most in best.items() if not all(place(label)[:3])}
     kept = sorted(best, key=place)[:MOST_FIXED]
     return [label for label in best if label in kept]
 
@@ -208,7 +213,8 @@ def difficulty_frame(metrics: Mapping[str, Any], mode: str = 'per_question') -> 
     generations = {(row['strategy'], row['n']): row['generations'] for row in metrics['baselines']}
     ns = [n for n in metrics['budgets'] if n in _SHOWN] or metrics['budgets'][-3:]
     chosen = [cell['strategy'] for part in metrics['modes'][mode]['bins'] for cell in part['chosen']]
-    shown = list(dict.fromkeys([metrics['reference']['strategy'], *chosen, *fixed_shown(metrics)]))[:TOGETHER]
+    others = [label for label in fixed_shown(metrics) if label in metrics['grid']]
+    shown = list(dict.fromkeys([metrics['reference']['strategy'], *chosen, *others]))[:TOGETHER]
     rows = []
     for part in metrics['modes'][mode]['bins']:
         if not part['num_questions']:

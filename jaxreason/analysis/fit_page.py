@@ -91,17 +91,18 @@ def _basis(metrics: Mapping[str, Any]) -> str:
 def _mode(metrics: Mapping[str, Any], mode: str) -> list[str]:
     """The tables under one meaning of a budget."""
     part = metrics['modes'][mode]
-    told = f'n: {MODES[mode]}. Accuracy in per cent. Estimate used, chosen on the fitting folds: {_used(part)}.'
+    told = f'n: {MODES[mode]}. Accuracy in per cent, FLOPs a question of what is charged. '
+    told += f'Estimate used, chosen on the fitting folds: {_used(part)}.'
     return [
         f'<h3>Budget {page.text(mode.replace("_", " "))}</h3>',
         f'<p class="quiet">{page.text(told)}</p>',
-        _table(_curve_rows(metrics, part)),
+        _table(_curve_rows(metrics, part), 0),
         f'<h4>Over the best fixed strategy, points (oracle: {ORACLE})</h4>',
-        _table(_gap_rows(part)),
+        _table(_gap_rows(part), 0),
         *(f'<p>Warning: {page.text(warning)}</p>' for warning in part['warnings']),
         f'<h4>By difficulty (bins of the oracle: {ORACLE})</h4>',
-        _table(_bin_rows(metrics, part)),
-        page.folded('What the questions can tell apart', _table(_power_rows(part))),
+        _table(_bin_rows(metrics, part), 3 + len(metrics['budgets'])),
+        page.folded('What the questions can tell apart', _table(_power_rows(part), 2)),
     ]
 
 
@@ -110,7 +111,7 @@ def _curve_rows(metrics: Mapping[str, Any], part: Mapping[str, Any]) -> list[Row
     names = [name for name in _HEADS if name in part['curves']]
     reference = metrics['reference']
     fixed = {row['n']: row for row in metrics['baselines'] if row['strategy'] == reference['strategy']}
-    rows: list[Row] = [('n', *(_HEADS[name] for name in names), 'reference', 'FLOPs, charged')]
+    rows: list[Row] = [('n', *(_HEADS[name] for name in names), 'reference', 'FLOPs')]
     for place, charged in enumerate(part['curves']['charged']):
         cells = [percent(part['curves'][name][place]['accuracy']) for name in names]
         rows.append((str(charged['n']), *cells, percent(fixed[charged['n']]['accuracy']), quantity(charged['flops'])))
@@ -154,7 +155,7 @@ def _bin_rows(metrics: Mapping[str, Any], part: Mapping[str, Any]) -> list[Row]:
         known = {(row['strategy'], row['n']): row['accuracy'] for row in each['accuracy']}
         rate = NOTHING if each['pass_rate'] is None else f'{100 * each["pass_rate"]:.1f}'
         chosen = [
-            f'{cell["strategy"]}, {cell["n"]}: {100 * known[cell["strategy"], cell["n"]]["point"]:.0f} %'
+            f'{cell["strategy"]}, n = {cell["n"]}: {100 * known[cell["strategy"], cell["n"]]["point"]:.0f} %'
             for cell in each['chosen']
         ]
         rows.append((str(each['level']), f'{each["num_questions"]:,}', rate, *chosen))
@@ -218,8 +219,8 @@ def _verdict(difference: Mapping[str, Any]) -> str:
     return 'a loss' if difference['high'] < 0 else 'not told apart from none'
 
 
-def _table(rows: Sequence[Row]) -> str:
-    return page.table(rows[0], rows[1:])
+def _table(rows: Sequence[Row], num_words: int = 1) -> str:
+    return page.table(rows[0], rows[1:], num_words)
 
 
 def _aligned(rows: Sequence[Row]) -> list[str]:
