@@ -19,11 +19,11 @@ def spearman(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any] | None:
     Returns:
         Point, low and high as JSON values; None where one of them says the same of all questions.
     """
-    groups = [np.unique(values, return_inverse=True)[1].ravel() for values in (ours, theirs)]
+    first, second = (np.unique(values, return_inverse=True)[1].ravel() for values in (ours, theirs))
     num_rows = ours.size // len(ours)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.array([_correlation(*groups, np.repeat(row, num_rows)) for row in weights])
+        return np.array([_correlation(first, second, np.repeat(row, num_rows)) for row in weights])
 
     estimate = bootstrap(statistic, len(ours), _RESAMPLES)
     return None if estimate is None else interval(estimate)

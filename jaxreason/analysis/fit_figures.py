@@ -132,8 +132,8 @@ def plot_accuracy(ax: 'Axes', frame: Frame, styles: Mapping[str, Look]) -> None:
     """
     from matplotlib.ticker import LogLocator, NullLocator
 
-    groups = grouped(frame, 'curve')
-    stars = [groups.pop(f'star: {name}', [None])[0] for name in ('reference', 'saving')]
+    groups = grouped([row for row in frame if not row['curve'].startswith('star: ')], 'curve')
+    stars = {row['curve']: row for row in frame if row['curve'].startswith('star: ')}
     ink = ax.xaxis.label.get_color()
     for name in CHOOSING:
         if name in groups:
@@ -147,7 +147,7 @@ def plot_accuracy(ax: 'Axes', frame: Frame, styles: Mapping[str, Look]) -> None:
     for name, points in groups.items():
         colour, marker, line = tints[name.removeprefix('fixed: ')]
         ax.plot(*_xy(points), f'{marker}{line}', color=colour, linewidth=1, markersize=3.5, label=name.removeprefix('fixed: '))
-    _draw_saving(ax, *stars)
+    _draw_saving(ax, stars['star: reference'], stars.get('star: saving'))
     set_height(ax, 5.6)
     ax.set_xscale('log')
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -181,7 +181,7 @@ def gap_frame(metrics: Mapping[str, Any], mode: str) -> list[dict[str, Any]]:
 
 def plot_gaps(ax: 'Axes', frame: Frame) -> None:
     """Draws gaps (percentage points) by budget, intervals as bars; the mean over the budgets stands apart."""
-    places = {n: index for index, n in enumerate(dict.fromkeys(row['n'] for row in frame))}
+    places = {n: float(index) for index, n in enumerate(dict.fromkeys(row['n'] for row in frame))}
     places['all'] = len(places) - 0.6  # apart from the budgets
     ink, groups = ax.xaxis.label.get_color(), grouped(frame, 'curve')
     for index, (name, points) in enumerate(groups.items()):
