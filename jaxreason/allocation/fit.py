@@ -43,6 +43,7 @@ class Looks:
         flops: `[rows, cells]` spent, the look included.
         generations: `[cells]` solutions begun at most, those looked at included.
         cuts: absolute least values of every bin but the hardest; empty for bins of equal size.
+        flops_alone: that a look takes a question where nothing of it is used again; 0 where it is not charged.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Looks:
     flops: np.ndarray
     generations: np.ndarray
     cuts: tuple[float, ...] = ()
+    flops_alone: float = 0.0
 
     def __post_init__(self):
         distinct, groups = np.unique(self.values, return_inverse=True)

@@ -34,6 +34,7 @@ class Inputs:
         candidates: estimates that can be deployed, charged.
         environment: of the first run, with the verifiers of all.
         sampler: what decided the draws.
+        model: the policy, as the configuration of the first run names it.
     """
 
     cells: Cells
@@ -44,6 +45,7 @@ class Inputs:
     candidates: tuple[Looks, ...]
     environment: Mapping[str, Any]
     sampler: Mapping[str, str]
+    model: str
 
 
 def read_inputs(config: FitConfig) -> Inputs:
@@ -84,6 +86,7 @@ def read_inputs(config: FitConfig) -> Inputs:
         candidates=candidates,
         environment={**environments[0], 'verifiers': _verifiers([*config.runs, config.difficulty])},
         sampler=sampling_of(trees[0]['sampler']),
+        model=str(trees[0]['model']['source']),
     )
 
 
