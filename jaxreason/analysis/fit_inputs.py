@@ -15,10 +15,10 @@ from jaxreason.allocation.fit import Looks
 from jaxreason.allocation.fit_config import FitConfig
 from jaxreason.allocation.looking import looks_at_first, looks_known
 from jaxreason.allocation.table import SearchStrategy
-from jaxreason.core.run_files import read_samples
 from jaxreason.core import config as config_files
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import ConfigError, RunError
+from jaxreason.core.run_files import read_samples
 from jaxreason.core.setting import sampling_of
 from jaxreason.search.strategy import Strategy
 

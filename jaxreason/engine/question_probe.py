@@ -237,8 +237,8 @@ def _open(source: str | Path, config: ModelConfig, tokenizer: Tokenizer, prompt:
 
 def _other(source: str | Path, what: str, mine: str, theirs: str) -> ConfigError:
     return ConfigError(
-        f'{source}: the probe was trained with another {what} ({str(mine)[:12]}, here {theirs[:12]}): use that one, or train it '
-        'again (jaxreason train probe).'
+        f'{source}: the probe was trained with another {what} ({str(mine)[:12]}, here {theirs[:12]}): use that one, or train '
+        'the probe again (jaxreason train probe).'
     )
 
 

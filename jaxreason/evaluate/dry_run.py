@@ -14,6 +14,7 @@ from jaxreason.core.keys import text_id
 from jaxreason.core.types import Problem, Row
 from jaxreason.data.datasets import load_problems
 from jaxreason.engine.backbone_verifier import heads_of
+from jaxreason.engine.question_probe import QuestionProbe
 from jaxreason.evaluate.config import EvaluateConfig, SolveConfig, open_verifiers
 from jaxreason.evaluate.inspection import Inspected, Trained, aligned, flops_text, inspect
 from jaxreason.evaluate.units import Unit, copies_of, judges_of, units_of
@@ -53,14 +54,13 @@ def describe_questions(config: SolveConfig, questions: Sequence[str]) -> str:
 
 def _described(config: EvaluateConfig, problems: Sequence[Problem], about: tuple[str, str]) -> str:
     units = units_of(config, problems)
-    trained = open_verifiers(config.verifiers)
-    seen = inspect(config, problems, copies_of(config, units), trained)
+    seen = inspect(config, problems, copies_of(config, units), open_verifiers(config.verifiers))
     if seen.model is not None and seen.tokenizer is not None:
-        for head in heads_of(trained):
+        for head in heads_of(seen.verifiers):
             head.check_policy(seen.model, seen.tokenizer)
             head.check_prompt(config.prompt, problems[0].question)
     heading, words = about
-    lines = [(heading, f'{words}: {len(units):,} units of search'), *seen.lines, *_work(seen, units, trained)]
+    lines = [(heading, f'{words}: {len(units):,} units of search'), *seen.lines, *_work(seen, units)]
     left_out = [('left out' if index == 0 else '', line) for index, line in enumerate(config.exceptions)]
     return aligned([*lines, *left_out])
 
@@ -85,11 +85,12 @@ def most_flops(
     flops += decode_flops(model, prompt_tokens, 0, rest) if rest else 0
     row = Row(handle=0, question=unit.problem.question, sample=0)
     asked = [verifiers[name] for name in judges_of(config, unit) if name in verifiers]  # the others cost nothing
-    flops += unit.n * sum(verifier.price(row, longest) for verifier in asked)
+    # A probe reads the bare question, once a unit.
+    flops += sum((1 if isinstance(each, QuestionProbe) else unit.n) * each.price(row, longest) for each in asked)
     return flops if unit.budget.flops is None else min(flops, unit.budget.flops)
 
 
-def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit], verifiers: Mapping[str, Trained]) -> list[tuple[str, str]]:
+def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit]) -> list[tuple[str, str]]:
     """What each pool samples and, where the model is known, what it costs at most."""
     config, model, lengths = seen.config, seen.model, seen.lengths
     pools: dict[str, list[Unit]] = {}
@@ -102,7 +103,7 @@ def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit], verifiers: Map
         cells = (f'{len(members):,}', f'{members[0].n:,}', f'{about}{_most_tokens(config, members[0]):,}')
         flops = 0
         if model is not None and lengths is not None:
-            flops = sum(most_flops(config, unit, model, lengths[unit.problem.id], verifiers) for unit in members)
+            flops = sum(most_flops(config, unit, model, lengths[unit.problem.id], seen.verifiers) for unit in members)
         everything += flops
         table.append((name, *cells, about + flops_text(flops / len(members)), about + flops_text(flops)))
     if model is None or lengths is None:

@@ -136,12 +136,13 @@ def describe(config: ProbeConfig) -> str:
         raise TokenizerError(f'{config.model.source} has no tokenizer: a probe reads text; put tokenizer.json into its folder.')
     questions = _load(config, weights.digest())
     prompts = _prompts(config, questions, tokenizer, weights.config)
-    flops = sum(forward_flops(weights.config, 0, len(ids), 0) for ids in prompts)
+    lengths = [len(ids) for ids in prompts]
+    flops = sum(forward_flops(weights.config, 0, length, 0) for length in lengths)
     return '\n'.join(
         [
             f'{len(prompts):,} questions, {questions.num_held_out:,} of them held out; {questions.num_samples:,} samples, '
             f'{questions.rates.mean():.1%} of them right',
-            f'prompts of {min(map(len, prompts)):,} to {max(map(len, prompts)):,} tokens, {quantity(flops, "FLOPs")} to read them',
+            f'prompts of {min(lengths):,} to {max(lengths):,} tokens, {quantity(flops, "FLOPs")} to read them',
             f'{state_size(weights.config) + 1:,} numbers to learn',
         ]
     )

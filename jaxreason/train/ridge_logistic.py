@@ -42,9 +42,7 @@ def cross_entropy(odds: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.logaddexp(0.0, odds) - targets * odds
 
 
-def _shortened(
-    x: np.ndarray, targets: np.ndarray, penalty: np.ndarray, beta: np.ndarray, step: np.ndarray
-) -> np.ndarray:
+def _shortened(x: np.ndarray, targets: np.ndarray, penalty: np.ndarray, beta: np.ndarray, step: np.ndarray) -> np.ndarray:
     """`beta` after a step that does not make things worse: Newton's is too long where the curve is far from a parabola."""
 
     def loss(at: np.ndarray) -> float:

@@ -13,8 +13,8 @@ from jaxreason.analysis import drawing, metrics, revision_figures, revisions_pag
 from jaxreason.analysis.difficulty_bins import read_bins
 from jaxreason.analysis.report import write_report
 from jaxreason.analysis.run_folder import read_run
-from jaxreason.core.run_files import read_samples
 from jaxreason.analysis.tree_page import folded_tree
+from jaxreason.core.run_files import read_samples
 from tests.analysis.chain_run import attempt, grid, pool_of, write_chain_run
 from tests.analysis.report_test import Reader
 
