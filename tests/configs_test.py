@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from jaxreason.allocation.fit_config import FitConfig
 from jaxreason.core import config
 from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.difficulty_config import DifficultyConfig
 from jaxreason.evaluate.label_config import LabelConfig
 from jaxreason.evaluate.step_judgement import StepJudgementConfig
 from jaxreason.train.revision import RevisionConfig
@@ -17,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(ROOT.glob('configs/**/*.yaml'))
 KINDS = {  # by the verb of the first line
     'evaluate': EvaluateConfig,
+    'difficulty': DifficultyConfig,
+    'fit': FitConfig,
     'label': LabelConfig,
     'train sft': SftConfig,
     'train prm': PrmConfig,

@@ -39,7 +39,7 @@ class Inputs:
     Attributes:
         cells: of all strategies that are compared or reported.
         strategies: by label.
-        generations: `[cells]` solutions that each begins; a lookahead of k steps counts k + 1 times, as in the paper.
+        generations: `[cells]` solutions that each begins at most, in the paper's unit.
         oracle: bins by the pass rate of other samples, uncharged.
         predicted: an estimate of the difficulty run, uncharged as in the paper; None where none was named.
         candidates: estimates that can be deployed, charged.
@@ -77,7 +77,7 @@ def read_inputs(config: FitConfig) -> Inputs:
     try:
         cells = read_cells((record for folder in folders for record in _records(folder)), tuple(strategies)).only(labels)
         cells.index(config.reference, config.reference_n)
-        generations = np.array([_generations(strategies[cell.strategy], cell.n) for cell in cells.cells])
+        generations = np.array([strategies[cell.strategy].at(cell.n).most_generations for cell in cells.cells])
         candidates = _candidates(config, cells, strategies, generations, folders[0])
     except ValueError as error:
         raise RunError(f'{", ".join(config.runs)}: {error}') from error
@@ -132,10 +132,6 @@ def _known(
     values = np.array([known[question].value for question in cells.questions])
     flops = np.array([known[question].flops if is_charged else 0 for question in cells.questions])
     return looks_known(name, values, flops, cells, generations, cuts)
-
-
-def _generations(strategy: Strategy, n: int) -> int:
-    return strategy.at(n).most_generations * (1 + getattr(strategy, 'lookahead', 0))
 
 
 def _strategies(tree: Mapping[str, Any]) -> dict[str, Strategy]:
