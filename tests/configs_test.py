@@ -11,6 +11,7 @@ from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.difficulty_config import DifficultyConfig
 from jaxreason.evaluate.label_config import LabelConfig
 from jaxreason.evaluate.step_judgement import StepJudgementConfig
+from jaxreason.train.probe import ProbeConfig
 from jaxreason.train.revision import RevisionConfig
 from jaxreason.train.reward import OrmConfig, PrmConfig
 from jaxreason.train.sft import SftConfig
@@ -26,6 +27,7 @@ KINDS = {  # by the verb of the first line
     'train prm': PrmConfig,
     'train orm': OrmConfig,
     'train revision': RevisionConfig,
+    'train probe': ProbeConfig,
 }
 
 

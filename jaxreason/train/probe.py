@@ -21,7 +21,7 @@ import numpy as np
 from jaxreason.allocation.difficulty import pass_rates
 from jaxreason.core import config as config_files
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.core.errors import ConfigError, DataError, TokenizerError
+from jaxreason.core.errors import ConfigError, DataError, RunError, TokenizerError
 from jaxreason.core.flops import forward_flops
 from jaxreason.core.keys import check_seed
 from jaxreason.core.model_spec import ModelSpec
@@ -61,7 +61,7 @@ class ProbeConfig:
     model: ModelSpec = ModelSpec()
     prompt: PromptSpec = PromptSpec()
     samples: tuple[str, ...]
-    ridge: float = 1.0
+    ridge: float = 10.0
     held_out: float = 0.2
 
     def __post_init__(self):
@@ -181,9 +181,13 @@ def _load(config: ProbeConfig, policy: str) -> _Questions:
 
 def _check_drawn_by(folder: Path, expected: Mapping[str, str]) -> None:
     """Refuses samples of another policy, or of one that was asked otherwise: their pass rates are not this one's."""
-    environment = object_of(folder / 'environment.json') or {}
+    environment = object_of(folder / 'environment.json')
+    if environment is None:
+        raise RunError(
+            f'{folder}: has no environment.json, which says who drew its samples; name the folder of a finished run.'
+        )
     for name, what in (('weights', 'policy'), ('prompt', 'prompt')):
-        if environment and environment.get(name) != expected[name]:
+        if environment.get(name) != expected[name]:
             raise ConfigError(
                 f'{folder}: its samples were drawn with another {what} ({str(environment.get(name))[:12]}, here '
                 f'{expected[name][:12]}): name samples of this one.'
