@@ -179,6 +179,7 @@ def _environment(folder: Path) -> Mapping[str, Any]:
 
 def _check_difficulty(config: FitConfig, folder: Path, environment: Mapping[str, Any]) -> None:
     """The bins are those of these questions and of this policy, by other samples."""
+    read_known(config.difficulty, ORACLE)  # refused before the records are read, which takes a while
     other = Path(config.difficulty)
     theirs = _environment(other)
     _check_alike(other, theirs, folder, environment, ('weights', 'tokenizer', 'prompt', 'data'))
