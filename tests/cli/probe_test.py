@@ -4,7 +4,11 @@ import json
 
 import pytest
 
-from tests.evaluate.tiny_world import read_lines
+from jaxreason.core import config as config_files
+from jaxreason.core.errors import ConfigError
+from jaxreason.evaluate.difficulty_config import DifficultyConfig
+from jaxreason.evaluate.runner import evaluate
+from tests.evaluate.tiny_world import read_config, read_lines
 
 ADAPTIVE = (
     'strategies={adaptive: {kind: compute_optimal, difficulty: {kind: probe, verifier: difficulty, cuts: [0.5]}, '
@@ -15,9 +19,6 @@ ADAPTIVE = (
 @pytest.fixture(scope='module')
 def samples(world, tmp_path_factory):
     """Graded samples of the six problems."""
-    from jaxreason.evaluate.runner import evaluate
-    from tests.evaluate.tiny_world import read_config
-
     out = tmp_path_factory.mktemp('runs') / 'samples'
     evaluate(read_config(world, 'seeds=[1]', 'strategies={majority: {kind: majority, n: 32}}'), out)
     return out
@@ -70,3 +71,9 @@ def test_a_probe_does_not_judge_and_a_judge_is_no_probe(refused, world):
     assert 'asks a verifier of kind probe, difficulty judges solutions' in refused('evaluate', world, trained, ADAPTIVE)
     in_a_bin = ADAPTIVE.replace('{kind: majority, n: 2}', '{kind: best_of_n, n: 2, verifier: difficulty}')
     assert 'cannot judge solutions' in refused('evaluate', world, probe, in_a_bin)
+
+
+@pytest.mark.parametrize('verifiers', ['{}', '{prm: {source: runs/prm}}'])
+def test_an_estimate_of_difficulty_asks_a_probe(verifiers):
+    with pytest.raises(ConfigError, match='estimates.bare: asks prm about bare questions: name a verifier of kind probe'):
+        config_files.load(DifficultyConfig, None, [f'verifiers={verifiers}', 'estimates={bare: {kind: probe, verifier: prm}}'])
