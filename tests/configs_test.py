@@ -12,6 +12,7 @@ from jaxreason.evaluate.difficulty_config import DifficultyConfig
 from jaxreason.evaluate.label_config import LabelConfig
 from jaxreason.evaluate.match_config import MatchConfig
 from jaxreason.evaluate.step_judgement import StepJudgementConfig
+from jaxreason.train.probe import ProbeConfig
 from jaxreason.train.revision import RevisionConfig
 from jaxreason.train.reward import OrmConfig, PrmConfig
 from jaxreason.train.sft import SftConfig
@@ -28,6 +29,7 @@ KINDS = {  # by the verb of the first line
     'train prm': PrmConfig,
     'train orm': OrmConfig,
     'train revision': RevisionConfig,
+    'train probe': ProbeConfig,
 }
 
 

@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from jaxreason.allocation.difficulty import NUM_BINS, levels, pass_rates
-from jaxreason.analysis.run_folder import Run, Samples, read_samples
+from jaxreason.analysis.run_folder import Run
 from jaxreason.core.errors import RunError
 from jaxreason.core.records import Pool
+from jaxreason.core.run_files import Samples, read_samples
 
 _NAMED = 3  # questions, in an error
 

@@ -13,10 +13,10 @@ from jaxreason.allocation.estimators import FirstSamples, Known, Probe
 from jaxreason.allocation.fit import Looks
 from jaxreason.allocation.fit_config import FitConfig
 from jaxreason.allocation.looking import looks_at_first, looks_known
-from jaxreason.analysis.run_folder import read_samples
 from jaxreason.analysis.run_inputs import ALIKE, environment_in, records_in, strategies_in
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import ConfigError, RunError
+from jaxreason.core.run_files import read_samples
 from jaxreason.core.setting import sampling_of
 from jaxreason.search.strategy import Strategy
 

@@ -16,8 +16,8 @@ from jaxreason.allocation.estimators import FirstSamples
 from jaxreason.allocation.fit import Looks, Mode, Task, folds_of
 from jaxreason.allocation.looking import looks_at_first, looks_known
 from jaxreason.analysis.match_inputs import Inputs, Side
-from jaxreason.analysis.run_folder import read_samples
 from jaxreason.core.errors import ConfigError, RunError
+from jaxreason.core.run_files import read_samples
 from jaxreason.evaluate.match_config import MatchConfig
 from jaxreason.evaluate.matched import Curve, Rival
 from jaxreason.search.greedy import Greedy

@@ -93,7 +93,7 @@ def _solve(config, questions: Sequence[str], show: Callable[[Outcome], None]) ->
 
     with Interrupt() as interrupt:
         lm = load_policy(config.model)
-        verifiers = load_verifiers(config.verifiers, lm)
+        verifiers = load_verifiers(config.verifiers, lm, config.prompt)
         asked = [Question(text_id(text), text) for text in questions]
         beside = memory_beside(verifiers.values(), asked, config.sampler.max_tokens, jax.default_backend() == 'cpu')
         sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), beside=beside, **vars(config.sampler))

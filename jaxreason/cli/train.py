@@ -14,12 +14,14 @@ from jaxreason.core.errors import ConfigError
 from jaxreason.core.terminal import printable
 
 FLAGS = ('out', *together.FLAGS)
-# Kind -> its module, which has `train` and `describe`, and the configuration in it.
+_CHECKPOINTS = 'checkpoints, metrics.jsonl'
+# Kind -> its module, which has `train` and `describe`, the configuration in it, and what its run folder holds.
 KINDS = {
-    'sft': ('jaxreason.train.sft', 'SftConfig'),
-    'prm': ('jaxreason.train.reward', 'PrmConfig'),
-    'orm': ('jaxreason.train.reward', 'OrmConfig'),
-    'revision': ('jaxreason.train.revision', 'RevisionConfig'),
+    'sft': ('jaxreason.train.sft', 'SftConfig', _CHECKPOINTS),
+    'prm': ('jaxreason.train.reward', 'PrmConfig', _CHECKPOINTS),
+    'orm': ('jaxreason.train.reward', 'OrmConfig', _CHECKPOINTS),
+    'revision': ('jaxreason.train.revision', 'RevisionConfig', _CHECKPOINTS),
+    'probe': ('jaxreason.train.probe', 'ProbeConfig', 'probe.safetensors, probe.json'),
 }
 
 
@@ -56,7 +58,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     from jaxreason.core import config as config_files
 
     prepare_jax()
-    module_name, class_name = KINDS[args.kind]
+    module_name, class_name, holds = KINDS[args.kind]
     module = importlib.import_module(module_name)
     config = config_files.load(getattr(module, class_name), Path(words.config), words.overrides)
     if args.dry_run:
@@ -71,11 +73,11 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     keep_freed_memory()
     out = args.out or Path('runs') / Path(words.config).stem
     with Interrupt() as interrupt:
-        _train(module, config, out, args.quiet, interrupt)
+        _train(module, config, out, args.quiet, interrupt, holds)
     return 0
 
 
-def _train(module, config, out: Path, quiet: bool, interrupt) -> None:
+def _train(module, config, out: Path, quiet: bool, interrupt, holds: str) -> None:
     from jaxreason.cli.runtime import device_errors, find_devices
     from jaxreason.cli.train_display import TrainDisplay
 
@@ -88,4 +90,4 @@ def _train(module, config, out: Path, quiet: bool, interrupt) -> None:
             interrupt.check()
 
         module.train(config, out, report, display.say)
-    print(f'{out}/: checkpoints, metrics.jsonl; {time.monotonic() - began:.0f} s')
+    print(f'{out}/: {holds}; {time.monotonic() - began:.0f} s')

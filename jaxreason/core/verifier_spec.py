@@ -162,3 +162,14 @@ class VerifierChoice:
     def alone(self) -> dict[str, Any]:
         """What `load_verifier` takes for a verifier with a decoder of its own."""
         return {**self.on_policy, 'dtype': self.dtype, 'mesh': self.mesh}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeChoice:
+    """A probe of the bare question (`jaxreason train probe`) as a run's configuration names it.
+
+    Attributes:
+        source: its folder.
+    """
+
+    source: str

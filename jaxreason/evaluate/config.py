@@ -4,18 +4,23 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
+from jaxreason.allocation.adaptive import ComputeOptimal
 from jaxreason.allocation.catalog import STRATEGIES
+from jaxreason.allocation.estimators import Probe
+from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.config import Kinds
 from jaxreason.core.keys import check_seed
 from jaxreason.core.model_spec import ModelSpec
 from jaxreason.core.protocols import Verifier
-from jaxreason.core.verifier_spec import VerifierChoice
+from jaxreason.core.verifier_spec import ProbeChoice, VerifierChoice
 from jaxreason.data.datasets import DataSpec
 from jaxreason.data.prompts import PromptSpec
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.backbone_verifier import BackboneVerifier
 from jaxreason.engine.confidence import Confidence
 from jaxreason.engine.language_model import LanguageModel, load
+from jaxreason.engine.question_probe import QuestionProbe, load_probe, open_probe
 from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.sampler import SamplerSettings
 from jaxreason.engine.verifier import VERIFIERS
@@ -27,8 +32,10 @@ from jaxreason.search.revision import Revision
 from jaxreason.search.strategy import Parallel, Strategy
 
 NamedStrategy = Annotated[Strategy, Kinds(lambda: STRATEGIES)]
+TrainedChoice = VerifierChoice | ProbeChoice
 NamedVerifier = Annotated[
-    VerifierChoice | Confidence, Kinds(lambda: {'trained': VerifierChoice, 'confidence': Confidence}, default='trained')
+    TrainedChoice | Confidence,
+    Kinds(lambda: {'trained': VerifierChoice, 'confidence': Confidence, 'probe': ProbeChoice}, default='trained'),
 ]
 
 
@@ -167,8 +174,13 @@ class SolveConfig:
         _check_strategy('strategy', self.strategy, self.verifiers, self.sampler, self.budget)
 
 
-def trained(choices: Mapping[str, NamedVerifier]) -> dict[str, VerifierChoice]:
+def trained(choices: Mapping[str, NamedVerifier]) -> dict[str, TrainedChoice]:
     """The verifiers of a configuration that have weights, by name."""
+    return {name: choice for name, choice in choices.items() if not isinstance(choice, Confidence)}
+
+
+def step_judges(choices: Mapping[str, NamedVerifier]) -> dict[str, VerifierChoice]:
+    """Those of them that judge solutions, by name."""
     return {name: choice for name, choice in choices.items() if isinstance(choice, VerifierChoice)}
 
 
@@ -177,16 +189,20 @@ def untrained(choices: Mapping[str, NamedVerifier]) -> dict[str, Verifier]:
     return {**VERIFIERS, **{name: choice for name, choice in choices.items() if isinstance(choice, Confidence)}}
 
 
-def load_verifiers(choices: Mapping[str, NamedVerifier], lm: LanguageModel | None) -> dict[str, Verifier]:
+def load_verifiers(choices: Mapping[str, NamedVerifier], lm: LanguageModel | None, prompt: PromptSpec) -> dict[str, Verifier]:
     """The verifiers that strategies may name: those that need no training, and the configuration's trained ones, loaded.
 
     Args:
         choices: the configuration's own, by name.
-        lm: the policy; None where none of them is a head on it.
+        lm: the policy; None where none of them reads its states.
+        prompt: how it is asked.
     """
     found = untrained(choices)
     for name, choice in trained(choices).items():
-        if choice.on == 'policy':
+        if isinstance(choice, ProbeChoice):
+            assert lm is not None, 'a probe of its states is loaded with it'
+            found[name] = load_probe(choice.source, lm, prompt)
+        elif choice.on == 'policy':
             assert lm is not None, 'a head on the policy is loaded with it'
             found[name] = dataclasses.replace(load_verifier(**choice.on_policy, policy=lm), name=name)
         else:
@@ -195,9 +211,17 @@ def load_verifiers(choices: Mapping[str, NamedVerifier], lm: LanguageModel | Non
 
 
 def open_verifiers(choices: Mapping[str, NamedVerifier]) -> dict[str, RewardModel | BackboneVerifier]:
-    """The configuration's trained verifiers, by name, without the values of their weights: they tell prices and memory."""
-    found = {name: (choice, open_verifier(choice)) for name, choice in trained(choices).items()}
+    """The verifiers that judge solutions, by name, without the values of their weights: they tell prices and memory."""
+    found = {name: (choice, open_verifier(choice)) for name, choice in step_judges(choices).items()}
     return {name: BackboneVerifier.of(each) if choice.on == 'policy' else each for name, (choice, each) in found.items()}
+
+
+def open_probes(
+    choices: Mapping[str, NamedVerifier], policy: ModelConfig, tokenizer: Tokenizer, prompt: PromptSpec
+) -> dict[str, QuestionProbe]:
+    """The probes of bare questions, by name, without the policy that they read: they tell prices and memory."""
+    probes = {name: choice for name, choice in choices.items() if isinstance(choice, ProbeChoice)}
+    return {name: open_probe(choice.source, policy, tokenizer, prompt) for name, choice in probes.items()}
 
 
 def _check_verifiers(choices: Mapping[str, NamedVerifier], strategies: Iterable[Strategy]) -> None:
@@ -231,8 +255,24 @@ def _check_strategy(
     """Refuses a strategy that could not run, or whose rows no memory would hold."""
     if strategy.generations > MOST_COPIES:
         raise ValueError(f'{where}: n must be at most {MOST_COPIES:,} solutions per question, got {strategy.generations:,}.')
+    _check_probes(where, strategy, choices)
     verifiers: dict[Any, Any] = {**dict.fromkeys(choices, _Unloaded()), **untrained(choices)}
     try:
         strategy.check(verifiers, sampler.stats, budget)
     except ValueError as error:
         raise ValueError(f'{where}: {error} Verifiers by name: {", ".join([*VERIFIERS, *choices])}.') from error
+
+
+def _check_probes(where: str, strategy: Strategy, choices: Mapping[str, NamedVerifier]) -> None:
+    """Refuses a probe that is to judge solutions, and a judge of solutions that is to look at a bare question."""
+    estimator = strategy.table.difficulty if isinstance(strategy, ComputeOptimal) else None
+    asked = estimator.verifier if isinstance(estimator, Probe) else None
+    if asked is not None and asked in choices and not isinstance(choices[asked], ProbeChoice):
+        raise ValueError(f'{where}: difficulty of kind probe asks a verifier of kind probe, {asked} judges solutions.')
+    judges = {judge for each in strategy.row.bins for judge in each.judges} if isinstance(strategy, ComputeOptimal) else set()
+    for name in judges | set(strategy.judges) - {asked}:
+        if name is not None and isinstance(choices.get(name), ProbeChoice):
+            raise ValueError(
+                f'{where}: verifier {name} is a probe of the bare question and cannot judge solutions; it is asked by '
+                f'difficulty: {{kind: probe, verifier: {name}}} of a compute_optimal strategy.'
+            )

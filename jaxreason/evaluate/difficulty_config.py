@@ -7,6 +7,7 @@ from jaxreason.allocation.difficulty import NUM_BINS
 from jaxreason.allocation.estimators import FirstSamples, FirstScores, Known, Probe
 from jaxreason.allocation.table import NamedEstimator
 from jaxreason.core.model_spec import ModelSpec
+from jaxreason.core.verifier_spec import ProbeChoice
 from jaxreason.data.datasets import DataSpec
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.sampler import SamplerSettings
@@ -58,10 +59,9 @@ class DifficultyConfig:
                 raise ValueError(f'estimates.{name}: what is known already is no estimate: leave it out.')
             if isinstance(estimate, FirstSamples) and estimate.n > self.samples:
                 raise ValueError(f'estimates.{name}: looks at {estimate.n} samples, there are {self.samples}: raise samples.')
-            if isinstance(estimate, Probe) and estimate.verifier not in self.verifiers:
-                have = ', '.join(self.verifiers) or 'none'
+            if isinstance(estimate, Probe) and not isinstance(self.verifiers.get(estimate.verifier), ProbeChoice):
                 raise ValueError(
-                    f'estimates.{name}: asks the verifier {estimate.verifier!r}, verifiers has {have}: name it there.'
+                    f'estimates.{name}: asks {estimate.verifier!r}: expected a verifier of kind probe of that name.'
                 )
         _ = self.run  # refuses what a run of it would refuse
 

@@ -102,7 +102,7 @@ def _read(config: DifficultyConfig, probes: Mapping[str, Probe], pools: Sequence
     """What probes say of the bare questions."""
     lm = load_policy(config.model)
     asked = {probe.verifier: config.verifiers[probe.verifier] for probe in probes.values()}
-    verifiers = load_verifiers(asked, lm)
+    verifiers = load_verifiers(asked, lm, config.prompt)
     questions = list(dict.fromkeys(Question(pool.question_id, pool.question) for pool in pools))
     rows = [bare(question) for question in questions]
     found = {}

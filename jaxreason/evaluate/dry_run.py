@@ -56,14 +56,13 @@ def describe_questions(config: SolveConfig, questions: Sequence[str]) -> str:
 
 def _described(config: EvaluateConfig, problems: Sequence[Problem], about: tuple[str, str]) -> str:
     units = units_of(config, problems)
-    trained = open_verifiers(config.verifiers)
-    seen = inspect(config, problems, copies_of(config, units), trained)
+    seen = inspect(config, problems, copies_of(config, units), open_verifiers(config.verifiers))
     if seen.model is not None and seen.tokenizer is not None:
-        for head in heads_of(trained):
+        for head in heads_of(seen.verifiers):
             head.check_policy(seen.model, seen.tokenizer)
             head.check_prompt(config.prompt, problems[0].question)
     heading, words = about
-    lines = [(heading, f'{words}: {len(units):,} units of search'), *seen.lines, *_work(seen, units, trained)]
+    lines = [(heading, f'{words}: {len(units):,} units of search'), *seen.lines, *_work(seen, units)]
     left_out = [('left out' if index == 0 else '', line) for index, line in enumerate(config.exceptions)]
     return aligned([*lines, *left_out])
 
@@ -106,7 +105,7 @@ def _flops(
     return flops + work.known + sum(verifiers[name].price(bare(question), 0) for name in work.probes)
 
 
-def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit], verifiers: Mapping[str, Trained]) -> list[tuple[str, str]]:
+def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit]) -> list[tuple[str, str]]:
     """What each pool samples and, where the model is known, what it costs at most."""
     config, model, lengths = seen.config, seen.model, seen.lengths
     pools: dict[str, list[Unit]] = {}
@@ -120,7 +119,7 @@ def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit], verifiers: Map
         cells = (f'{len(members):,}', f'{solutions:,}', f'{about}{_most_tokens(config, members[0]):,}')
         flops = 0
         if model is not None and lengths is not None:
-            flops = sum(most_flops(config, unit, model, lengths[unit.problem.id], verifiers) for unit in members)
+            flops = sum(most_flops(config, unit, model, lengths[unit.problem.id], seen.verifiers) for unit in members)
         everything += flops
         table.append((name, *cells, about + flops_text(flops / len(members)), about + flops_text(flops)))
     if model is None or lengths is None:

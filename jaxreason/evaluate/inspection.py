@@ -17,10 +17,11 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.engine.backbone_verifier import BackboneVerifier
 from jaxreason.engine.buckets import cache_bytes
 from jaxreason.engine.memory import place_on_cpu
+from jaxreason.engine.question_probe import QuestionProbe
 from jaxreason.engine.reward_model import RewardModel
 from jaxreason.engine.rows import GIB, check_memory, choose_rows, resolve_cache_dtype
 from jaxreason.engine.scoring_memory import memory_beside
-from jaxreason.evaluate.config import EvaluateConfig
+from jaxreason.evaluate.config import EvaluateConfig, open_probes
 from jaxreason.evaluate.label_config import Config, LabelConfig
 from jaxreason.evaluate.row_choice import REASONS, with_rows
 from jaxreason.evaluate.shapes import Shapes, prompt_lengths, shapes_of
@@ -30,7 +31,7 @@ from jaxreason.models.packed import can_pack
 from jaxreason.models.presets import PRESETS
 
 _BYTES = {'float32': 4, 'bfloat16': 2}
-Trained = RewardModel | BackboneVerifier
+Trained = RewardModel | BackboneVerifier | QuestionProbe
 
 
 class Inspected(NamedTuple, Generic[Config]):
@@ -41,6 +42,7 @@ class Inspected(NamedTuple, Generic[Config]):
     model: ModelConfig | None
     tokenizer: Tokenizer | None
     lengths: Mapping[str, int] | None  # tokens of every prompt, by problem
+    verifiers: Mapping[str, Trained]  # by name
 
 
 def inspect(
@@ -52,7 +54,7 @@ def inspect(
         config: of the run.
         problems: all of them.
         copies: rows that each question may have at once.
-        verifiers: trained ones, by name.
+        verifiers: trained ones that judge solutions, by name; probes of bare questions are opened here, with the policy.
 
     Raises:
         JaxreasonError: the run would refuse the weights, the tokenizer or the length of a prompt.
@@ -66,11 +68,13 @@ def inspect(
             ('', 'prompt lengths, memory and FLOPs are known once it is there'),
         ]
         absent += _verifier_lines(config, problems, verifiers)
-        return Inspected(config, absent, None, None, None)
+        return Inspected(config, absent, None, None, None, verifiers)
     model = dataclasses.replace(weights.config, parameter_dtype=config.model.dtype, matmul_dtype=config.model.dtype)
     if config.model.max_context is not None:
         model = model.for_context(config.model.max_context)
     tokenizer = _tokenizer(weights, model)
+    if isinstance(config, EvaluateConfig):
+        verifiers = {**verifiers, **open_probes(config.verifiers, model, tokenizer, config.prompt)}
     questions = [problem.question for problem in problems]
     counts = prompt_lengths(config, questions, tokenizer, model)
     lengths = dict(zip((question.id for question in questions), counts, strict=True))
@@ -84,7 +88,7 @@ def inspect(
     ]
     lines += _memory(chosen, model, shapes, why)
     lines += _verifier_lines(config, problems, verifiers)
-    return Inspected(chosen, lines, model, tokenizer, lengths)
+    return Inspected(chosen, lines, model, tokenizer, lengths, verifiers)
 
 
 def _open(source: str) -> Weights | None:
@@ -157,6 +161,11 @@ def _verifier_lines(
             lines.append((f'verifier {name}', f'a head of kind {verifier.kind} on the policy, {size} in float32'))
             continue
         questions = [problem.question for problem in problems]
+        if isinstance(verifier, QuestionProbe):
+            need = verifier.memory(questions, 0, is_cpu=True)
+            about = f'a probe of {len(verifier.weights):,} states of the policy over the question alone'
+            lines.append((f'verifier {name}', f'{about}, {quantity(need.total, "B")} while it reads'))
+            continue
         need, on_cpu = (verifier.memory(questions, config.sampler.max_tokens, is_cpu) for is_cpu in (False, True))
         dtype, rows = verifier.config.parameter_dtype, verifier.spec.num_rows
         words = [

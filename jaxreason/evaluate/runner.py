@@ -276,7 +276,7 @@ def open_session(
     lm = load_policy(config.model)
     questions = [problem.question for problem in problems]
     lengths = prompt_lengths(config, questions, lm.need_tokenizer(), lm.config)
-    verifiers: dict[Any, Any] = {**load_verifiers(choices, lm)}
+    verifiers: dict[Any, Any] = {**load_verifiers(choices, lm, config.prompt)}
     beside = memory_beside(verifiers.values(), questions, config.sampler.max_tokens, jax.default_backend() == 'cpu')
     sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), beside=beside, **vars(config.sampler))
     for strategy in config.strategies.values() if isinstance(config, EvaluateConfig) else ():

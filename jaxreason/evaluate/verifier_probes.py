@@ -13,7 +13,8 @@ from typing import Any
 from jaxreason.core.protocols import Verifier
 from jaxreason.core.stats import rounded
 from jaxreason.core.types import Finish, Problem, Question, Row
-from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers, trained
+from jaxreason.core.verifier_spec import VerifierChoice
+from jaxreason.evaluate.config import EvaluateConfig, load_policy, load_verifiers, step_judges, trained
 from jaxreason.evaluate.folder import RunFolder
 
 FILE = 'verifier_probes.json'
@@ -24,7 +25,7 @@ NUM_QUESTIONS = 20
 def write_probes(
     folder: RunFolder, config: EvaluateConfig, problems: Sequence[Problem], verifiers: Mapping[Any, Any] | None = None
 ) -> None:
-    """Writes `verifier_probes.json` unless it is there, of these verifiers and questions, or no verifier is trained.
+    """Writes `verifier_probes.json` unless it is there, of these verifiers and questions, or no trained one judges solutions.
 
     Args:
         folder: of the run.
@@ -36,12 +37,13 @@ def write_probes(
         JaxreasonError: a verifier cannot be loaded or is another one than the run has used, or the file cannot be written.
     """
     path = folder.path / FILE
-    choices = trained(config.verifiers)
-    if not choices or (verifiers is None and path.is_file()):
+    choices, judges = trained(config.verifiers), step_judges(config.verifiers)
+    if not judges or (verifiers is None and path.is_file()):
         return
     if verifiers is None:
-        is_on_policy = any(choice.on == 'policy' for choice in choices.values())
-        loaded: Mapping[Any, Any] = load_verifiers(choices, load_policy(config.model) if is_on_policy else None)
+        is_own = all(isinstance(choice, VerifierChoice) and choice.on == 'own' for choice in choices.values())
+        policy = None if is_own else load_policy(config.model)
+        loaded: Mapping[Any, Any] = load_verifiers(choices, policy, config.prompt)
     else:
         loaded = verifiers
     head = {
@@ -54,7 +56,7 @@ def write_probes(
     elif path.is_file() and _head(path) == head:
         return
     questions = [problem.question for problem in problems[:NUM_QUESTIONS]]
-    told = {**head, 'verifiers': {name: probe(loaded[name], questions) for name in choices}}
+    told = {**head, 'verifiers': {name: probe(loaded[name], questions) for name in judges}}
     folder.write_text(FILE, json.dumps(told, sort_keys=True, indent=1, allow_nan=False) + '\n')
 
 

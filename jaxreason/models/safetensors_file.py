@@ -113,7 +113,7 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> No
 
     Args:
         path: of the file; replaced if it exists.
-        tensors: name -> float32, float16 or bfloat16 values.
+        tensors: name -> float64, float32, float16 or bfloat16 values.
 
     Raises:
         WeightsError: the file cannot be written.

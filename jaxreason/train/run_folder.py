@@ -23,21 +23,24 @@ class TrainingFolder:
     """A run folder that this process holds until it closes it or ends.
 
     A folder without a checkpoint takes another configuration: whoever mistyped one mends it and runs the same command again.
-    One with a checkpoint takes a higher `loop.steps`, if the learning rate is constant.
+    One with a checkpoint takes a higher `loop.steps`, if the learning rate is constant. What is trained at one go has no
+    checkpoints: there the file that is written last says that it is done.
     """
 
-    def __init__(self, path: Path, config: str, steps: int | None = None):
+    def __init__(self, path: Path, config: str, steps: int | None = None, product: str | None = None):
         """Opens or creates the folder.
 
         Args:
             path: the folder.
             config: the resolved configuration as text.
             steps: what it says of `loop.steps`, where a run that has begun may be made longer.
+            product: name of the file that is written last, of what has no checkpoints.
 
         Raises:
             RunError: it is not writable, held by another process, or belongs to another configuration or to another verb.
         """
         self.path = path
+        self._product = product
         self._lock = FolderLock(path)
         try:
             self._claim(config, steps)
@@ -47,11 +50,13 @@ class TrainingFolder:
 
     @property
     def is_begun(self) -> bool:
-        """Whether there is a checkpoint, whole or not."""
-        return bool(steps_of(self.path, lambda _: None))
+        """Whether there is a checkpoint, whole or not, or all there will be."""
+        is_done = self._product is not None and (self.path / self._product).exists()
+        return is_done or bool(steps_of(self.path, lambda _: None))
 
     def _claim(self, config: str, steps: int | None) -> None:
-        foreign = next((name for name in ('pools', 'records.jsonl', 'config.json') if (self.path / name).exists()), None)
+        others = (name for name in ('pools', 'records.jsonl', 'config.json', 'probe.json') if name != self._product)
+        foreign = next((name for name in others if (self.path / name).exists()), None)
         if foreign is not None:
             raise RunError(f'{self.path}: holds {foreign}, it is not the folder of a training run; use another --out.')
         if not self.is_begun:

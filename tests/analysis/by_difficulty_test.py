@@ -12,9 +12,10 @@ from jaxreason.analysis.by_difficulty import by_difficulty
 from jaxreason.analysis.difficulty_bins import Bins, read_bins
 from jaxreason.analysis.difficulty_figures import TOGETHER, difficulty_figures, plot_by_difficulty
 from jaxreason.analysis.report import write_report
-from jaxreason.analysis.run_folder import Run, Samples, read_run
+from jaxreason.analysis.run_folder import Run, read_run
 from jaxreason.core.errors import RunError
 from jaxreason.core.records import to_line
+from jaxreason.core.run_files import Samples
 from tests.analysis.conftest import make_run, write_run
 from tests.analysis.metrics_test import pool, record
 from tests.analysis.report_test import HOSTILE, Reader

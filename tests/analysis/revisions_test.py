@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from jaxreason.analysis import drawing, metrics, revision_figures, revisions_page
 from jaxreason.analysis.difficulty_bins import read_bins
 from jaxreason.analysis.report import write_report
-from jaxreason.analysis.run_folder import read_run, read_samples
+from jaxreason.analysis.run_folder import read_run
 from jaxreason.analysis.tree_page import folded_tree
+from jaxreason.core.run_files import read_samples
 from tests.analysis.chain_run import attempt, grid, pool_of, write_chain_run
 from tests.analysis.report_test import Reader
 

@@ -78,7 +78,7 @@ def run(world, flawed, tmp_path_factory):
         patch.setattr(
             runner,
             'load_verifiers',
-            lambda choices, lm: {'prm': without_numbers_for_a_letter(load_verifiers(choices, lm)['prm'])},
+            lambda *given: {'prm': without_numbers_for_a_letter(load_verifiers(*given)['prm'])},
         )
         runner.evaluate(config, out)
     return out
