@@ -19,6 +19,7 @@ _HOME = {
     'BudgetForcing': 'jaxreason.search.budget_forcing',
     'DeepConf': 'jaxreason.search.deepconf',
     'DVTS': 'jaxreason.search.dvts',
+    'ComputeOptimal': 'jaxreason.allocation.adaptive',
     'Greedy': 'jaxreason.search.greedy',
     'Lookahead': 'jaxreason.search.lookahead',
     'Majority': 'jaxreason.search.majority',

@@ -23,6 +23,9 @@ VERBS = {
     'evaluate': 'problems x strategies x budgets x seeds -> records, metrics, a table; resumable',
     'train': 'a policy learns worked solutions (sft); resumable',
     'label': 'problems -> labelled solutions as a data set: of steps, revisions, chains; resumable',
+    'difficulty': 'questions -> bins of difficulty: an oracle, and what needs no answer; resumable',
+    'fit': 'records and bins -> the best strategy per bin and budget, cross-validated: allocation.yaml',
+    'match': 'a small model with search against a larger one, at equal FLOPs, by difficulty',
     'report': 'one HTML page from run folders',
     'weights': 'fetch, inspect or export model weights',
 }

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxreason.core.cost import Cost
+from jaxreason.core.setting import Setting
 from jaxreason.core.types import Question, Row
 from jaxreason.core.verifier_spec import Unscored
 
@@ -81,6 +82,10 @@ class Sampler(Protocol):
     @property
     def stats(self) -> tuple[str, ...]:
         """Per-token statistics that its rows carry."""
+
+    @property
+    def setting(self) -> Setting | None:
+        """What it samples with, verifiers apart; None where nobody can tell."""
 
     def session(self) -> Session:
         """Rows on a device, none yet."""

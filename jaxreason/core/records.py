@@ -6,10 +6,11 @@ n, sorted) and `timing.jsonl` (the only file with clock times). Analysis reads t
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxreason.core.cost import Cost
+from jaxreason.core.types import Candidate, Finish
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,6 +140,23 @@ def pool_from(fields: Mapping[str, Any]) -> Pool:
         for b in fields.get('pruned', ())
     )
     return Pool(**{**fields, 'candidates': candidates, 'pruned': pruned})
+
+
+def candidate_of(stored: PoolCandidate, judges: Sequence[str | None]) -> Candidate:
+    """A stored candidate as strategies see it, with the scores of the verifier that is asked first; its steps are not told."""
+    return Candidate(
+        sample=stored.sample,
+        text=stored.text,
+        tokens=stored.tokens,
+        steps=(),
+        step_ends=stored.step_ends,
+        finish=Finish(stored.finish),
+        answer=stored.answer,
+        scores=tuple(stored.scores[str(judges[0])]) if judges else (),
+        unscored=stored.unscored,
+        cost=cost_from(stored.cost),
+        revises=stored.revises,
+    )
 
 
 def record_from(fields: Mapping[str, Any]) -> Record:

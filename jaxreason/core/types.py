@@ -175,6 +175,8 @@ class Outcome:
         votes: weight of every distinct answer, largest first; the first is `answer`.
         cost: everything that this question spent, the prompt included.
         pruned: what a tree search left on the way, in sample order. With the candidates it is the whole tree.
+        level: bin of difficulty that an adaptive strategy put the question in, 1 the easiest; None for any other strategy, and
+            where the budget ended before the bin's strategy had an answer.
     """
 
     question: Question
@@ -183,3 +185,4 @@ class Outcome:
     votes: tuple[tuple[str, float], ...]
     cost: Cost
     pruned: tuple[Branch, ...] = ()
+    level: int | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jaxreason.core.architecture import DType
 from jaxreason.core.errors import ConfigError
+from jaxreason.core.setting import Setting, sampling_of
 from jaxreason.data.boundaries import Boundaries
 from jaxreason.data.prompts import PromptSpec
 from jaxreason.engine.backbone_verifier import BackboneVerifier
@@ -164,6 +165,16 @@ class Sampler(SamplerSettings):
         chosen = dataclasses.replace(self, num_rows=choice.num_rows, rows_per_slot=choice.rows_per_slot)
         vars(chosen)['boundaries'] = self.boundaries  # compiled once, not for every session
         return chosen
+
+    @property
+    def setting(self) -> Setting:
+        """What decides its draws, as digests."""
+        return Setting(
+            policy=self.lm.digest,
+            tokenizer=self.lm.need_tokenizer().digest,
+            prompt=self.prompt.digest,
+            sampler=sampling_of(vars(self)),
+        )
 
     def session(self) -> 'DeviceSession':
         """Opens a session; its device memory is allocated when it is given questions."""

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
+from jaxreason.allocation.catalog import STRATEGIES
 from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.config import Kinds
 from jaxreason.core.keys import check_seed
@@ -21,7 +22,6 @@ from jaxreason.engine.verifier import VERIFIERS
 from jaxreason.engine.verifier_loading import load_verifier, open_verifier
 from jaxreason.evaluate.sweep import Chains, Sweep, chains_of_sweep, sweep_of
 from jaxreason.search.best_of_n import BestOfN
-from jaxreason.search.catalog import STRATEGIES
 from jaxreason.search.drive import MOST_COPIES
 from jaxreason.search.revision import Revision
 from jaxreason.search.strategy import Parallel, Strategy

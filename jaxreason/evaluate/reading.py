@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxreason.core.cost import Cost, total
-from jaxreason.core.records import Block, Pool, PoolBranch, PoolCandidate, Record, cost_fields, cost_from
-from jaxreason.core.types import Candidate, Finish, Verdict
+from jaxreason.core.records import Block, Pool, PoolBranch, PoolCandidate, Record, candidate_of, cost_fields, cost_from
+from jaxreason.core.types import Verdict
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.sweep import Chains
 from jaxreason.evaluate.units import Unit
@@ -77,7 +77,7 @@ def _record(
     blocks: list[Block] = []
     votes: tuple[tuple[str, float], ...] = ()
     for index, part in enumerate(parts):
-        choice = strategy.choose([_candidate(c, strategy.judges) for c in part.candidates])
+        choice = strategy.choose([candidate_of(c, strategy.judges) for c in part.candidates])
         paid = [*(_paid(c, strategy.judges) for c in part.candidates), *(cost_from(branch.cost) for branch in part.pruned)]
         blocks.append(_block(choice.answer, part.candidates, total([cost_from(pool.cost), *paid])))
         votes = votes if index else choice.votes
@@ -123,21 +123,3 @@ def _block(answer: str | None, candidates: Sequence[PoolCandidate], cost: Cost) 
 def _paid(stored: PoolCandidate, judges: Sequence[str | None]) -> Cost:
     """What a candidate cost a strategy that asks these verifiers; what a search by itself paid is in its own cost."""
     return total([cost_from(stored.cost), *(cost_from(stored.verified[str(name)]) for name in judges if stored.verified)])
-
-
-def _candidate(stored: PoolCandidate, judges: Sequence[str | None]) -> Candidate:
-    """A stored candidate as strategies see it, with the scores of the verifier that its strategy asks."""
-    scores = tuple(stored.scores[str(judges[0])]) if judges else ()
-    return Candidate(
-        sample=stored.sample,
-        text=stored.text,
-        tokens=stored.tokens,
-        steps=(),
-        step_ends=stored.step_ends,
-        finish=Finish(stored.finish),
-        answer=stored.answer,
-        scores=scores,
-        unscored=stored.unscored,
-        cost=cost_from(stored.cost),
-        revises=stored.revises,
-    )

@@ -279,6 +279,8 @@ def open_session(
     verifiers: dict[Any, Any] = {**load_verifiers(choices, lm)}
     beside = memory_beside(verifiers.values(), questions, config.sampler.max_tokens, jax.default_backend() == 'cpu')
     sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(verifiers), beside=beside, **vars(config.sampler))
+    for strategy in config.strategies.values() if isinstance(config, EvaluateConfig) else ():
+        strategy.check_setting(sampler.setting, verifiers)
     choice = sampler.choose_rows(max(lengths), copies) if config.sampler.num_rows == 'auto' else None
     config = _settle_rows(config, choice, folder, peers, say)
     session = dataclasses.replace(sampler, **vars(config.sampler)).session()

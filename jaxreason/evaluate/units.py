@@ -164,14 +164,15 @@ def pool_of(unit: Unit, result: Judged | Outcome, verdicts: Sequence[Verdict], s
     if isinstance(result, Judged):
         scores, verified, prompt, chosen = result.scores, result.verified, result.prompt, None
     else:
-        judges = strategy.judges if strategy else ()
+        judges = strategy.judges_of(result) if strategy else ()
         scores = {str(name): tuple(c.scores for c in result.candidates) for name in judges}
         verified = {}  # already in the candidates' own cost
         pruned = tuple(PoolBranch(**{**vars(branch), 'cost': cost_fields(branch.cost)}) for branch in result.pruned)
         # What no candidate and no branch is charged with by itself: the prompt, rollouts that only served a score.
         own = total([*(c.cost for c in result.candidates), *(b.cost for b in result.pruned)])
         prompt = Cost(*(a - b for a, b in zip(result.cost, own, strict=True)))
-        chosen = {'answer': result.answer, 'votes': [list(vote) for vote in result.votes]}
+        found = {} if result.level is None else {'level': result.level}
+        chosen = {'answer': result.answer, 'votes': [list(vote) for vote in result.votes], **found}
     candidates = tuple(
         PoolCandidate(
             sample=c.sample,

@@ -167,7 +167,8 @@ class _Live:
         self.verifiers = verifiers
         self.carries = carries  # what the verifiers wanted back, as it is now
         self.spent = Cost()
-        self.generations = 0
+        self.has_started = False
+        self.begun: set[int] = set()  # handles of the solutions that it let grow
         self.rows: tuple[Row, ...] = ()  # what it holds on the device
         self.scoring: Score | None = None  # waits for a verifier
         self._left: list[int] = []  # handles of rows that are gone since somebody asked
@@ -188,7 +189,7 @@ class _Live:
                 case Start():
                     question = self.session.fitting(request.question)
                     is_paid = self._affords(self.session.start_price(question))
-                    if not is_paid and not self.generations:
+                    if not is_paid and not self.has_started:
                         self._end_unaffordable()
                         return
                     has_room = bool(question.attempts) or not request.question.attempts
@@ -202,6 +203,7 @@ class _Live:
                     self.leave([row for row in rows if row.handle not in on])
                     reply = (taken, Cost())
                 case Extend():
+                    self._begin(request.rows)
                     left = request.budget.tightest(self.task.budget - self.spent)
                     self.extend(Extension(request, left, self._price(request.scored_by)))
                     return
@@ -244,14 +246,18 @@ class _Live:
     def _start(self, request: Start) -> tuple[tuple[Row, ...], Cost]:
         if not 1 <= request.copies <= MOST_COPIES:
             raise ValueError(f'a search starts 1 to {MOST_COPIES:,} rows of a question, got {request.copies:,}: change its n.')
-        self.generations += request.copies
-        allowed = self.task.budget.generations
-        if allowed is not None and self.generations > allowed:
-            raise ValueError(f'search began {self.generations} solutions, the budget allows {allowed}.')
         rows, cost = self.session.start(request.question, request.copies, request.first, self.task.seed)
+        self.has_started = True
         self.rows += rows
         self.spent += cost
         return rows, cost
+
+    def _begin(self, rows: Sequence[Row]) -> None:
+        """Counts the solutions that are about to draw their first token: what a budget in generations limits."""
+        self.begun |= {row.handle for row in rows if not row.tokens}
+        allowed = self.task.budget.generations
+        if allowed is not None and len(self.begun) > allowed:
+            raise ValueError(f'search began {len(self.begun)} solutions, the budget allows {allowed}.')
 
     def _price(self, scored_by: Sequence[str | None]) -> Callable[[Row, int], int]:
         """FLOPs of growing a row by so many tokens and of scoring it then."""

@@ -7,12 +7,14 @@ import abc
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from jaxreason.core.budget import UNLIMITED, Budget
 from jaxreason.core.cost import FREE, Cost, total
 from jaxreason.core.keys import check_seed, text_id
 from jaxreason.core.protocols import Sampler, Verifier
 from jaxreason.core.requests import Extend, Score, Search, Start, Until
+from jaxreason.core.setting import Setting
 from jaxreason.core.types import Candidate, Outcome, Question, Row
 from jaxreason.core.verifier_spec import Unscored
 from jaxreason.data.answers import answer_of
@@ -35,9 +37,18 @@ class Strategy(abc.ABC):
         """Solutions that it begins, in the paper's unit of a budget."""
 
     @property
+    def most_generations(self) -> int:
+        """Solutions that it begins at most, where that differs between questions."""
+        return self.generations
+
+    @property
     def most_rows(self) -> int:
         """Rows that it has at once at most."""
         return self.generations
+
+    def judges_of(self, outcome: Outcome) -> tuple[str | None, ...]:
+        """Names of the verifiers whose scores the candidates of an outcome carry."""
+        return self.judges
 
     @property
     def num_attempts(self) -> int:
@@ -89,6 +100,7 @@ class Strategy(abc.ABC):
         elif verifier is not None:
             verifiers.update(dict.fromkeys((None, *self.judges), verifier))
         self.check(verifiers, sampler.stats, budget)
+        self.check_setting(sampler.setting, verifiers)
         asked = [Question(text_id(q), q) if isinstance(q, str) else q for q in questions]
         about = (budget, seed, self.most_rows, self.num_attempts)
         tasks = [Task(question, self.search(question, budget), *about) for question in asked]
@@ -129,10 +141,22 @@ class Strategy(abc.ABC):
                     f"{kind}: its verifier reads {missing[0]}, which is not sampled: add it to the sampler's stats, "
                     'or a verifier on the policy to its heads.'
                 )
-        if budget.generations is not None and self.generations > budget.generations:
+        if budget.generations is not None and self.most_generations > budget.generations:
             raise ValueError(
-                f'{kind} begins {self.generations} solutions, the budget allows {budget.generations}: lower n or raise it.'
+                f'{kind} begins {self.most_generations} solutions, the budget allows {budget.generations}: lower n or raise it.'
             )
+
+    def check_setting(self, setting: Setting | None, verifiers: Mapping[Any, Verifier]) -> None:
+        """Refuses to run with what it was not made for; most strategies run with anything.
+
+        Args:
+            setting: what the sampler samples with; None where nobody can tell.
+            verifiers: by name.
+
+        Raises:
+            ConfigError: something differs; names it.
+        """
+        return
 
 
 class Divisible(Strategy):

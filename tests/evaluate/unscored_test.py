@@ -150,6 +150,8 @@ class OddSession(FakeSession):
 
 
 class OddSampler(FakeSampler):
+    setting = None
+
     def session(self):
         return OddSession(**self.settings)
 

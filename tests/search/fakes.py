@@ -166,6 +166,7 @@ class FakeSampler:
     """Opens fake sessions; keeps the last one for a look inside."""
 
     stats = STATS
+    setting = None
 
     def __init__(self, **settings):
         self.settings = settings
