@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from jaxreason.core.errors import DataError
 
+NANO_COLUMNS = 8  # operations that the fixed columns of a question have room for; longer questions widen them
+
 _CHAIN = re.compile(r'([0-9]{2})((?:[-+*][0-9]{2})+) *=')
 
 

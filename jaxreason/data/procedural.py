@@ -5,7 +5,8 @@ anywhere, in any order, and is the same on every machine. Each kind writes its o
 
 `nano` is the smallest world in which search has something to do: a running value modulo 100, one step an operation, in
 fixed columns so that a character-level policy of 10^5 parameters learns it in minutes. `nano_sloppy` asks the same questions,
-and works them carelessly; `nano_drafts` (`procedural_drafts`) is another, in which revising pays.
+and works them carelessly. In `nano_drafts` (`procedural_drafts`) revising pays; `nano_duel` (`procedural_duel`) sets a policy
+that searches against a larger one.
 """
 
 import random
@@ -13,14 +14,15 @@ from collections.abc import Callable, Iterator
 
 from jaxreason.core.errors import ConfigError
 from jaxreason.core.types import Problem
+from jaxreason.data.nano_chain import NANO_COLUMNS
 from jaxreason.data.procedural_drafts import nano_drafts
+from jaxreason.data.procedural_duel import nano_duel
 from jaxreason.data.procedural_expressions import arithmetic
 from jaxreason.data.procedural_slips import sloppy_steps
 from jaxreason.data.procedural_stories import word
 
 MAX_DIFFICULTY = 32
 NANO_CHARACTERS = '0123456789+-*= \n'  # all that the problems and steps of `nano` are made of
-NANO_COLUMNS = 8  # operations that the fixed columns have room for; longer problems widen them
 
 
 def nano(rng: random.Random, difficulty: int) -> tuple[str, list[str], str]:
@@ -95,6 +97,7 @@ KINDS: dict[str, Callable[[random.Random, int], tuple[str, list[str], str]]] = {
     'nano': nano,
     'nano_sloppy': nano_sloppy,
     'nano_drafts': nano_drafts,
+    'nano_duel': nano_duel,
     'chain': chain,
     'arithmetic': arithmetic,
     'linear': linear,

@@ -76,7 +76,7 @@ def test_a_problem_is_a_function_of_its_address(kind, seed, index, difficulty):
     problem = generate(kind, seed, index, difficulty)
     assert problem == generate(kind, seed, index, difficulty)
     assert len(problem.steps) == difficulty and problem.level == str(difficulty) and problem.subject == kind
-    assert problem.steps[-1].endswith(problem.answer) or kind in ('word', 'nano_sloppy', 'nano_drafts')
+    assert problem.steps[-1].endswith(problem.answer) or kind in ('word', 'nano_sloppy', 'nano_drafts', 'nano_duel')
     assert '\n' not in ''.join(problem.steps)
     assert [p.id for p in itertools.islice(stream(kind, seed, difficulty, index), 2)] == [
         problem.id,
