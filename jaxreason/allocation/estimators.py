@@ -241,6 +241,10 @@ class Known(Estimator):
     def knows(self, question: Question) -> bool:
         return question.id in self._known
 
+    def flops(self, question: Question) -> int:
+        """What finding out took; 0 of a question that it does not know."""
+        return self._known[question.id].flops if self.knows(question) else 0
+
     def look(self, question: Question, budget: Budget, copies: int) -> Looking:
         known = self._known[question.id]
         cost = Cost(probe=known.flops)

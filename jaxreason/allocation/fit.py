@@ -43,6 +43,7 @@ class Looks:
         flops: `[rows, cells]` spent, the look included.
         generations: `[cells]` solutions begun at most, those looked at included.
         cuts: absolute least values of every bin but the hardest; empty for bins of equal size.
+        flops_alone: that a look takes a question where nothing of it is used again; 0 where it is not charged.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Looks:
     flops: np.ndarray
     generations: np.ndarray
     cuts: tuple[float, ...] = ()
+    flops_alone: float = 0.0
 
     def __post_init__(self):
         distinct, groups = np.unique(self.values, return_inverse=True)
@@ -187,13 +189,18 @@ class Task:
         gained = np.take_along_axis(some[None], chosen[..., None], axis=2)[..., 0] @ weight
         return self.grid[chosen], np.where(pays, gained, -1.0)
 
-    def score(self, looks: Looks, choice: Choice, weights_r: np.ndarray) -> Sums:
-        """What a choice is worth on weighted rows."""
+    def applied(self, looks: Looks, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
+        """What a choice makes of every row: right answers and FLOPs, `[budgets, rows]` each."""
         cells = choice.cells[:, looks.levels(choice.cuts)]
         rows = np.arange(cells.shape[1])[None]
         is_looking = choice.is_looking[:, None]
         correct = np.where(is_looking, looks.correct[rows, cells], self.correct[rows, cells])
         flops = np.where(is_looking, looks.flops[rows, cells], self.flops[rows, cells])
+        return correct, flops
+
+    def score(self, looks: Looks, choice: Choice, weights_r: np.ndarray) -> Sums:
+        """What a choice is worth on weighted rows."""
+        correct, flops = self.applied(looks, choice)
         return Sums(correct @ weights_r, flops @ weights_r, weights_r.sum())
 
     def best_fixed(self, weights_r: np.ndarray) -> np.ndarray:
