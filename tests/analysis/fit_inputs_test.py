@@ -160,11 +160,17 @@ def test_a_folder_that_is_no_run_is_refused(path):
 @pytest.mark.parametrize(
     ('override', 'words'),
     [
-        ('runs=[]', 'at least one run folder'), ('budgets=[]', 'numbers that ascend'), ('budgets=[4, 1]', 'numbers that ascend'),
-        ('budgets=[0, 4]', 'at least one solution'), ('estimates={}', 'at least one way'), ('bins=0', 'bins must be at least 1'),
-        ('resamples=99', 'at least 100'), ('difficulty=elsewhere', 'known values must be those of difficulty .elsewhere'), ('mode=both', 'per_question'),
+        ('runs=[]', 'at least one run folder'),
+        ('budgets=[]', 'numbers that ascend'),
+        ('budgets=[4, 1]', 'numbers that ascend'),
+        ('budgets=[0, 4]', 'at least one solution'),
+        ('estimates={}', 'at least one way'),
+        ('bins=0', 'bins must be at least 1'),
+        ('resamples=99', 'at least 100'),
+        ('difficulty=elsewhere', 'known values must be those of difficulty .elsewhere'),
+        ('mode=both', 'per_question'),
     ],
-)  # fmt: skip
+)
 def test_a_configuration_that_cannot_be_is_refused(path, override, words):
     with pytest.raises(ConfigError, match=words):
         fit_run.read_config(path, override)

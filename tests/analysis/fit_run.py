@@ -107,7 +107,8 @@ def write_difficulty(folder, num_questions=80, **environment):
     for question in range(num_questions):
         easy = float(is_easy(question))
         rows.append({
-            'question_id': f'q{question:03d}', 'values': {'oracle': easy, 'four': 0.3 + easy}, 'flops': {'oracle': 0, 'four': 40}
+            'question_id': f'q{question:03d}', 'values': {'oracle': easy, 'four': 0.3 + easy},
+            'flops': {'oracle': 0, 'four': 40},
         })  # fmt: skip
     (folder / 'difficulty.jsonl').write_text(''.join(to_line(row) + '\n' for row in rows))
     (folder / 'difficulty.json').write_text('{}\n')

@@ -196,6 +196,6 @@ def test_an_average_budget_is_what_the_reference_spends(found):
 
 def test_the_lines_for_a_terminal_name_everything(found):
     text = '\n'.join(lines(found.metrics))
-    for words in ('reference: best of n at n = 4', 'per_question budget, estimate used: known', 'saving, charged', 'votes loses',
-                  'oracle over the best fixed', 'average budget'):  # fmt: skip
+    for words in ('reference: best of n at n = 4', 'per_question budget, estimate used: known', 'saving, charged',
+                  'votes loses', 'oracle over the best fixed', 'average budget'):  # fmt: skip
         assert words in text
