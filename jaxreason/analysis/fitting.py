@@ -60,7 +60,9 @@ def fit(config: FitConfig, inputs: Inputs) -> Result:
     cells = inputs.cells
     num_rows = len(cells.questions) * len(cells.seeds)
     point = _everything(config, inputs, tasks, np.ones(num_rows) / len(cells.seeds))
-    weights = resampled_weights(len(cells.questions), len(cells.seeds), config.resamples, config.seed)
+    drawn = resampled_weights(len(cells.questions), len(cells.seeds), config.resamples, config.seed)
+    # Of few questions a resample may have all in one fold: it has none left to choose on, and says nothing.
+    weights = (weights_r for weights_r in drawn if np.count_nonzero(np.bincount(tasks[config.mode].folds, weights_r)) > 1)
     resampled = [_everything(config, inputs, tasks, weights_r) for weights_r in weights]
     metrics: dict[str, Any] = {
         'questions': len(cells.questions),
@@ -315,8 +317,8 @@ def _warnings(
             more = '' if needed is None else f', a gap of this size needs about {needed:,} questions'
             points_of = f'{100 * row["point"]:+.1f} [{100 * row["low"]:.1f}, {100 * row["high"]:.1f}]'
             found.append(f'{name}: {points_of} points over the best fixed strategy are not told apart from none{more}.')
-        low = saving_interval(points[name], [each['saving'][name] for each in resampled])['low']
-        if isinstance(low, float) and low <= 1:
+        ends = saving_interval(points[name], [each['saving'][name] for each in resampled])
+        if ends['low_censored'] == 'at_most' or float(str(ends['low'])) <= 1:
             found.append(f'{name}: the saving is not told apart from 1x.')
     return found
 

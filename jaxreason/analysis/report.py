@@ -14,8 +14,13 @@ from typing import Any, NamedTuple
 
 from jaxreason.analysis import (
     difficulty_page,
+<<<<<<< HEAD
     fit_page,
     health_page,
+=======
+    health_page,
+    matching_page,
+>>>>>>> main
     page,
     revisions_page,
     step_judgement,
@@ -23,7 +28,11 @@ from jaxreason.analysis import (
     training_page,
 )
 from jaxreason.analysis.figures import FIGURES, pictures, save_all
+<<<<<<< HEAD
 from jaxreason.analysis.fit_folder import FitRun, is_fit, read_fit
+=======
+from jaxreason.analysis.matching_page import MatchRun
+>>>>>>> main
 from jaxreason.analysis.metrics import Metrics, metrics_of
 from jaxreason.analysis.rows import PHASES
 from jaxreason.analysis.run_folder import JudgementRun, Run, is_judgement, read_judgements, read_run
@@ -77,8 +86,13 @@ class _Part(NamedTuple):
 def _part(folder: Path, metrics: Metrics | None) -> _Part:
     if is_judgement(folder):
         return _judgements(folder)
+<<<<<<< HEAD
     if is_fit(folder):
         return _fit(folder)
+=======
+    if matching_page.is_match(folder):
+        return _match(folder)
+>>>>>>> main
     return _training(folder) if training_page.is_training_run(folder) else _search(folder, metrics)
 
 
@@ -103,11 +117,18 @@ def _training(folder: Path) -> _Part:
     return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), save)
 
 
+<<<<<<< HEAD
 def _fit(folder: Path) -> _Part:
     run = read_fit(folder)
     made_with = f'model {run.environment.get("model", "unknown")}, commit {_commit(run.environment)}'
     parts = [*_heading(run, made_with), *fit_page.section(run), *_inputs(run)]
     save = functools.partial(fit_page.save_figures, run, folder / 'figures')
+=======
+def _match(folder: Path) -> _Part:
+    run = matching_page.read_match(folder)
+    parts = [*_heading(run, f'commit {_commit(run.environment)}'), *matching_page.section(run), *_inputs(run)]
+    save = functools.partial(matching_page.save_figures, run, folder / 'figures')
+>>>>>>> main
     return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), save)
 
 
@@ -127,14 +148,22 @@ def _commit(environment: Mapping[str, Any]) -> str:
     return commit[:10] + commit[40:] if len(commit) >= 40 else commit  # a full hash, with a plus where the tree was changed
 
 
+<<<<<<< HEAD
 def _heading(run: Run | JudgementRun | TrainingRun | FitRun, made_with: str) -> list[str]:
+=======
+def _heading(run: Run | JudgementRun | TrainingRun | MatchRun, made_with: str) -> list[str]:
+>>>>>>> main
     return [
         f'<h2>{page.text(run.name)}</h2>',
         f'<p class="quiet">{page.text(made_with)}, device {page.text(run.environment.get("device", "unknown"))}</p>',
     ]
 
 
+<<<<<<< HEAD
 def _inputs(run: Run | JudgementRun | TrainingRun | FitRun) -> list[str]:
+=======
+def _inputs(run: Run | JudgementRun | TrainingRun | MatchRun) -> list[str]:
+>>>>>>> main
     """Configuration and environment, folded."""
     parts = ['<h3>Configuration and environment</h3>']
     for name, content in (('config.yaml', run.config), ('environment.json', _pretty(run.environment))):

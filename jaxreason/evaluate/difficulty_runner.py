@@ -17,7 +17,7 @@ import numpy as np
 from jaxreason.allocation.agreement import spearman
 from jaxreason.allocation.bins_file import FILE, ORACLE, KnownValue
 from jaxreason.allocation.difficulty import cut_points, level_of, pass_rates
-from jaxreason.allocation.estimators import Estimator, FirstSamples, Probe, bare, probed
+from jaxreason.allocation.estimators import FirstSamples, Probe, bare, probed
 from jaxreason.allocation.looking import cost_in, value_in
 from jaxreason.core.files import write_whole
 from jaxreason.core.records import Pool, pool_from, to_line
@@ -130,7 +130,7 @@ def _summary(
         'samples': config.samples * len(config.seeds) if estimate is None else looked,
         'flops': rounded(statistics.fmean(known.flops for known in found[name].values())),
     }
-    return summary if estimate is None else {**summary, **_agreement(config, values, levels, _others(pools, looked), estimate)}
+    return summary if estimate is None else {**summary, **_agreement(config, values, levels, _others(pools, looked), len(cuts))}
 
 
 def _others(pools: Sequence[Pool], looked: int) -> tuple[dict[str, float], bool]:
@@ -145,7 +145,7 @@ def _agreement(
     values: Mapping[str, float],
     levels: Mapping[str, int],
     oracle: tuple[Mapping[str, float], bool],
-    estimate: Estimator,
+    num_cuts: int,
 ) -> dict[str, Any]:
     """With the oracle: rank correlation of the values; where both have equal numbers of bins, how often these are the same."""
     rates, are_others = oracle
@@ -153,7 +153,7 @@ def _agreement(
     ours, theirs = (np.array([table[question] for question in questions]) for table in (values, rates))
     found: dict[str, Any] = {'spearman': spearman(ours, theirs), 'oracle_from_other_samples': are_others}
     cuts = config.oracle_cuts or cut_points(rates.values(), config.bins)
-    if len(cuts) == len(estimate.cuts or cuts):
+    if len(cuts) == num_cuts:
         apart = [abs(levels[question] - level_of(rates[question], cuts)) for question in questions]
         found['same_bin'] = rounded(statistics.fmean(each == 0 for each in apart))
         found['within_one'] = rounded(statistics.fmean(each <= 1 for each in apart))
