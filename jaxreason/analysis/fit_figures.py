@@ -292,7 +292,7 @@ def _told(row: Mapping[str, Any]) -> str:
 
 def times(value: Mapping[str, Any]) -> str:
     """A saving with its interval; a bound says so."""
-    words = {'at_least': '≥ ', 'at_most': '≤ ', '': ''}
+    words = {'at_least': '≥', 'at_most': '≤', '': ''}
     point = f'{words[value["censored"]]}{value["point"]:.1f}x'
     low, high = (f'{words[value[f"{end}_censored"]]}{value[end]:.1f}' for end in ('low', 'high'))
     return f'{point} [{low}, {high}]'

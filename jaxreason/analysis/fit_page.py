@@ -155,7 +155,9 @@ def _bin_rows(metrics: Mapping[str, Any], part: Mapping[str, Any]) -> list[Row]:
         known = {(row['strategy'], row['n']): row['accuracy'] for row in each['accuracy']}
         rate = NOTHING if each['pass_rate'] is None else f'{100 * each["pass_rate"]:.1f}'
         chosen = [
-            f'{cell["strategy"]}, n = {cell["n"]}: {100 * known[cell["strategy"], cell["n"]]["point"]:.0f} %'
+            # A line may break after the strategy, not within its n or its accuracy.
+            f'{cell["strategy"]}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{cell["n"]}: '
+            f'{100 * known[cell["strategy"], cell["n"]]["point"]:.0f}\N{NO-BREAK SPACE}%'
             for cell in each['chosen']
         ]
         rows.append((str(each['level']), f'{each["num_questions"]:,}', rate, *chosen))

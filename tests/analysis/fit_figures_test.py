@@ -81,7 +81,7 @@ def test_no_arrow_to_what_is_never_reached(metrics):
     changed = copy.deepcopy(metrics)
     changed['modes']['per_question']['saving']['charged']['censored'] = 'at_most'
     ax, _ = drawn(by_name(changed)['accuracy_against_flops_per_question'])
-    assert not arrows(ax) and any('saving, charged: ≤ ' in text.get_text() for text in ax.texts)
+    assert not arrows(ax) and any('saving, charged: ≤' in text.get_text() for text in ax.texts)
 
 
 def test_gaps_stand_where_their_budgets_are_and_the_mean_apart(metrics):
