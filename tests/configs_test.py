@@ -10,6 +10,7 @@ from jaxreason.core import config
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.difficulty_config import DifficultyConfig
 from jaxreason.evaluate.label_config import LabelConfig
+from jaxreason.evaluate.match_config import MatchConfig
 from jaxreason.evaluate.step_judgement import StepJudgementConfig
 from jaxreason.train.revision import RevisionConfig
 from jaxreason.train.reward import OrmConfig, PrmConfig
@@ -21,6 +22,7 @@ KINDS = {  # by the verb of the first line
     'evaluate': EvaluateConfig,
     'difficulty': DifficultyConfig,
     'fit': FitConfig,
+    'match': MatchConfig,
     'label': LabelConfig,
     'train sft': SftConfig,
     'train prm': PrmConfig,

@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxreason.allocation.bins_file import ORACLE
 from jaxreason.allocation.difficulty import NUM_BINS
-from jaxreason.allocation.estimators import FirstSamples, FirstScores, Known
+from jaxreason.allocation.estimators import FirstSamples, FirstScores, Known, Probe
 from jaxreason.allocation.table import NamedEstimator
 from jaxreason.core.model_spec import ModelSpec
 from jaxreason.data.datasets import DataSpec
@@ -58,6 +58,11 @@ class DifficultyConfig:
                 raise ValueError(f'estimates.{name}: what is known already is no estimate: leave it out.')
             if isinstance(estimate, FirstSamples) and estimate.n > self.samples:
                 raise ValueError(f'estimates.{name}: looks at {estimate.n} samples, there are {self.samples}: raise samples.')
+            if isinstance(estimate, Probe) and estimate.verifier not in self.verifiers:
+                have = ', '.join(self.verifiers) or 'none'
+                raise ValueError(
+                    f'estimates.{name}: asks the verifier {estimate.verifier!r}, verifiers has {have}: name it there.'
+                )
         _ = self.run  # refuses what a run of it would refuse
 
     @property
