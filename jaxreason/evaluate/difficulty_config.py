@@ -61,7 +61,7 @@ class DifficultyConfig:
                 raise ValueError(f'estimates.{name}: looks at {estimate.n} samples, there are {self.samples}: raise samples.')
             if isinstance(estimate, Probe) and not isinstance(self.verifiers.get(estimate.verifier), ProbeChoice):
                 raise ValueError(
-                    f'estimates.{name}: asks {estimate.verifier} about bare questions: name a verifier of kind probe of that name.'
+                    f'estimates.{name}: asks {estimate.verifier} about bare questions: name a verifier of kind probe so.'
                 )
         _ = self.run  # refuses what a run of it would refuse
 
