@@ -10,6 +10,7 @@ from jaxreason.core import config
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.difficulty_config import DifficultyConfig
 from jaxreason.evaluate.label_config import LabelConfig
+from jaxreason.evaluate.match_config import MatchConfig
 from jaxreason.evaluate.step_judgement import StepJudgementConfig
 from jaxreason.train.probe import ProbeConfig
 from jaxreason.train.revision import RevisionConfig
@@ -22,6 +23,7 @@ KINDS = {  # by the verb of the first line
     'evaluate': EvaluateConfig,
     'difficulty': DifficultyConfig,
     'fit': FitConfig,
+    'match': MatchConfig,
     'label': LabelConfig,
     'train sft': SftConfig,
     'train prm': PrmConfig,
@@ -41,7 +43,23 @@ def test_there_are_some():
     assert ROOT / 'configs/quickstart.yaml' in CONFIGS and any(path.stem.endswith('_tiny') for path in CONFIGS)
 
 
+ALLOCATION = """\
+difficulty: {kind: votes, n: 2, cuts: [0.75]}
+table: [{n: 16, bins: [{kind: majority, n: 4}, {kind: majority, n: 16}]}]
+"""
+
+
+@pytest.fixture
+def fitted(tmp_path, monkeypatch):
+    """A folder in which every allocation that a configuration names stands where it would have been fitted."""
+    monkeypatch.chdir(tmp_path)
+    for name in {name for path in CONFIGS for name in re.findall(r'allocation: ([\w/.]+\.yaml)', path.read_text())}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(ALLOCATION)
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.usefixtures('fitted')
 def test_it_loads_and_comes_back_equal(path, tmp_path):
     kind = kind_of(path)
     loaded = config.load(kind, path)

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxreason.allocation.estimators import Look, Scores
+from jaxreason.allocation.estimators import Estimator, Look, Scores
 from jaxreason.allocation.table import (
     Allocation,
     Budgeted,
@@ -27,7 +27,6 @@ from jaxreason.core.protocols import Verifier
 from jaxreason.core.requests import Extend, Score, Search, Take
 from jaxreason.core.setting import Setting
 from jaxreason.core.types import Outcome, Question
-from jaxreason.search.select import Vote, choose
 from jaxreason.search.strategy import Parallel, Strategy, candidate, unscored_by_row
 
 
@@ -154,7 +153,9 @@ class ComputeOptimal(Strategy):
             outcome = yield from strategy.search(question, budget - look.cost)
             outcome = dataclasses.replace(outcome, cost=outcome.cost + _as_probe(look.cost))
         if outcome.answer is None and look.drawn:
-            return _from_look(outcome, look)  # the budget ended with looking, or nothing else names an answer
+            return _from_look(
+                outcome, look, self.table.difficulty
+            )  # the budget ended with looking, or nothing else names an answer
         return dataclasses.replace(outcome, level=level)
 
 
@@ -204,9 +205,8 @@ def _as_probe(cost: Cost) -> Cost:
     return cost._replace(prefill=0, decode=0, verify=0, probe=cost.flops, lookahead=0, discarded=0)
 
 
-def _from_look(outcome: Outcome, look: Look) -> Outcome:
+def _from_look(outcome: Outcome, look: Look, estimator: Estimator) -> Outcome:
     """An answer from the samples that were looked at: they are paid for."""
     candidates = look.candidates
-    vote = Vote.WEIGHTED if look.scores else Vote.MAJORITY
-    choice = choose(candidates, vote)
+    choice = estimator.choose(candidates)
     return dataclasses.replace(outcome, answer=choice.answer, candidates=candidates, votes=choice.votes, pruned=(), level=None)

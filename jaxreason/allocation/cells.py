@@ -90,8 +90,14 @@ def read_cells(records: Iterable[Mapping[str, Any]], labels: Sequence[str] = ())
     found: dict[tuple[str, int, Cell], tuple[float, float, float, float]] = {}
     for record in records:
         if not record['budget']:
-            key = (record['question_id'], record['seed'], Cell(record['strategy'], record['n']))
-            found[key] = _summed(record['blocks'])
+            key, value = _read(record)
+            if key in found:
+                question, seed, cell = key
+                raise ValueError(
+                    f'the records tell {cell.strategy!r} at n = {cell.n} of {question[:40]!r} under seed {seed} twice: '
+                    'give every strategy a label of its own, and no run twice.'
+                )
+            found[key] = value
     if not found:
         raise ValueError('expected records without a budget of their own, there are none: let the run finish first.')
     order = {label: index for index, label in enumerate(labels)}
@@ -122,6 +128,16 @@ def read_cells(records: Iterable[Mapping[str, Any]], labels: Sequence[str] = ())
         flops=flops,
         first_flops=first_flops,
     )
+
+
+def _read(record: Mapping[str, Any]) -> tuple[tuple[str, int, Cell], tuple[float, float, float, float]]:
+    question, seed, cell = record['question_id'], record['seed'], Cell(record['strategy'], record['n'])
+    if not (isinstance(question, str) and isinstance(cell.strategy, str) and isinstance(seed, int) and isinstance(cell.n, int)):
+        raise ValueError(f'a record is damaged: expected a question, a strategy, n and a seed, got {str(record)[:80]}.')
+    try:
+        return (question, seed, cell), _summed(record['blocks'])
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise ValueError(f'the record of {cell.strategy!r} at n = {cell.n} of {question[:40]!r} is damaged.') from error
 
 
 def _summed(blocks: Sequence[Mapping[str, Any]]) -> tuple[float, float, float, float]:

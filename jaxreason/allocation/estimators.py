@@ -25,11 +25,11 @@ from jaxreason.allocation.difficulty import level_of
 from jaxreason.core.aggregation import Aggregation
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import FREE, Cost, total
-from jaxreason.core.requests import Extend, Request, Score, Start
-from jaxreason.core.types import Candidate, Question, Row
+from jaxreason.core.requests import Charge, Extend, Request, Score, Start
+from jaxreason.core.types import Candidate, Finish, Question, Row
 from jaxreason.core.verifier_spec import Unscored
 from jaxreason.data.normalise import answer_key
-from jaxreason.search.select import solution_score
+from jaxreason.search.select import Choice, Vote, choose, solution_score
 from jaxreason.search.strategy import candidate, unscored_by_row
 
 
@@ -112,6 +112,10 @@ class Estimator(abc.ABC):
         """Whether it can say anything of a question."""
         return True
 
+    def choose(self, candidates: Sequence[Candidate]) -> Choice:
+        """Picks an answer from the samples that it looked at, where the budget ends with them."""
+        return choose(candidates, Vote.MAJORITY)
+
     @abc.abstractmethod
     def look(self, question: Question, budget: Budget, copies: int) -> Looking:
         """Finds the value of a question.
@@ -173,6 +177,9 @@ class FirstScores(FirstSamples):
     def judges(self) -> tuple[str | None, ...]:
         return (self.verifier,)
 
+    def choose(self, candidates: Sequence[Candidate]) -> Choice:
+        return choose(candidates, Vote.WEIGHTED, self.agg_strategy)
+
     def value(self, candidates: Sequence[Candidate]) -> float:
         return math.fsum(solution_score(each, self.agg_strategy) for each in candidates) / max(1, len(candidates))
 
@@ -206,8 +213,8 @@ class Probe(Estimator):
 
 
 def bare(question: Question) -> Row:
-    """A row that nobody started: the question alone, for a verifier that looks at nothing else."""
-    return Row(handle=-1, question=question, sample=0)
+    """A row that nobody started and nobody goes on with: the question alone, for a verifier that looks at nothing else."""
+    return Row(handle=-1, question=question, sample=0, finish=Finish.STOP)
 
 
 def probed(scores: Sequence[Sequence[float]]) -> float:
@@ -234,10 +241,15 @@ class Known(Estimator):
     def knows(self, question: Question) -> bool:
         return question.id in self._known
 
+    def flops(self, question: Question) -> int:
+        """What finding out took; 0 of a question that it does not know."""
+        return self._known[question.id].flops if self.knows(question) else 0
+
     def look(self, question: Question, budget: Budget, copies: int) -> Looking:
         known = self._known[question.id]
-        return Look(known.value, cost=Cost(probe=known.flops))
-        yield  # a generator that asks for nothing
+        cost = Cost(probe=known.flops)
+        yield Charge(cost)
+        return Look(known.value, cost=cost)
 
     @property
     def _known(self) -> Mapping[str, KnownValue]:

@@ -43,6 +43,7 @@ class Looks:
         flops: `[rows, cells]` spent, the look included.
         generations: `[cells]` solutions begun at most, those looked at included.
         cuts: absolute least values of every bin but the hardest; empty for bins of equal size.
+        flops_alone: that a look takes a question where nothing of it is used again; 0 where it is not charged.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Looks:
     flops: np.ndarray
     generations: np.ndarray
     cuts: tuple[float, ...] = ()
+    flops_alone: float = 0.0
 
     def __post_init__(self):
         distinct, groups = np.unique(self.values, return_inverse=True)
@@ -156,19 +158,22 @@ class Task:
         held = inside.sum(axis=1)
         total = held.sum()
         everywhere = (weights_r @ looks.correct / total, weights_r @ looks.flops / total)
-        # A bin without questions gets what is best over all of them.
+        # A bin without questions is as all of them.
         correct, flops = (
             np.where(held[:, None] > 0, inside @ table / np.maximum(held, 1e-12)[:, None], mean[None])
             for table, mean in zip((looks.correct, looks.flops), everywhere, strict=True)
         )
         weight = held / total
         limits = self.limits(weights_r)
-        cells, value = self._per_bin(looks, correct, flops, weight, limits)
         fixed = self.best_fixed(weights_r)
+        cells, value = self._per_bin(looks, correct, flops, weight, limits)
+        if self.mode == Mode.AVERAGE:  # where nobody was, nothing is spent, and the best for nothing would be the dearest
+            cells = np.where(weight[None] > 0, cells, fixed[:, None])
         fixed_value = (weights_r @ self.correct[:, fixed]) / total
-        is_looking = value > fixed_value
+        # Where all bins have the same cell, the strategy does not look (`ComputeOptimal.is_looking`).
+        is_looking = (value > fixed_value) & (cells != cells[:, :1]).any(axis=1)
         cells = np.where(is_looking[:, None], cells, fixed[:, None])
-        return Choice(cuts, cells, is_looking, weight, correct, flops, float(np.maximum(value, fixed_value).mean()))
+        return Choice(cuts, cells, is_looking, weight, correct, flops, float(np.where(is_looking, value, fixed_value).mean()))
 
     def _per_bin(
         self, looks: Looks, correct: np.ndarray, flops: np.ndarray, weight: np.ndarray, limits: np.ndarray
@@ -184,13 +189,18 @@ class Task:
         gained = np.take_along_axis(some[None], chosen[..., None], axis=2)[..., 0] @ weight
         return self.grid[chosen], np.where(pays, gained, -1.0)
 
-    def score(self, looks: Looks, choice: Choice, weights_r: np.ndarray) -> Sums:
-        """What a choice is worth on weighted rows."""
+    def applied(self, looks: Looks, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
+        """What a choice makes of every row: right answers and FLOPs, `[budgets, rows]` each."""
         cells = choice.cells[:, looks.levels(choice.cuts)]
         rows = np.arange(cells.shape[1])[None]
         is_looking = choice.is_looking[:, None]
         correct = np.where(is_looking, looks.correct[rows, cells], self.correct[rows, cells])
         flops = np.where(is_looking, looks.flops[rows, cells], self.flops[rows, cells])
+        return correct, flops
+
+    def score(self, looks: Looks, choice: Choice, weights_r: np.ndarray) -> Sums:
+        """What a choice is worth on weighted rows."""
+        correct, flops = self.applied(looks, choice)
         return Sums(correct @ weights_r, flops @ weights_r, weights_r.sum())
 
     def best_fixed(self, weights_r: np.ndarray) -> np.ndarray:

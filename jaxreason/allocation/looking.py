@@ -49,7 +49,7 @@ def looks_at_first(name: str, estimator: FirstSamples, cells: Cells, pools: Pool
         ValueError: a pool is missing, too small, or not scored by the verifier of the estimate.
     """
     shape = cells.first.shape
-    values, extra = np.empty(shape[:2]), np.empty(shape)
+    values, alone, extra = np.empty(shape[:2]), np.empty(shape[:2]), np.empty(shape)
     plans = [(strategies[cell.strategy], cell.n) for cell in cells.cells]
     for row, question in enumerate(cells.questions):
         for column, seed in enumerate(cells.seeds):
@@ -60,6 +60,7 @@ def looks_at_first(name: str, estimator: FirstSamples, cells: Cells, pools: Pool
                 )
             values[row, column] = value_in(estimator, pool)
             spent = _spent(estimator, pool)
+            alone[row, column] = spent.alone
             extra[row, column] = [_beside(estimator, spent, strategy, n) for strategy, n in plans]
     return Looks(
         name=name,
@@ -68,6 +69,7 @@ def looks_at_first(name: str, estimator: FirstSamples, cells: Cells, pools: Pool
         flops=(cells.first_flops + extra).reshape(-1, shape[2]),
         generations=np.array([_begun(estimator, *plan) for plan in plans]),
         cuts=estimator.cuts,
+        flops_alone=float(alone.mean()),
     )
 
 
@@ -92,6 +94,7 @@ def looks_known(
         flops=cells.flops.reshape(-1, num_cells) + np.repeat(flops, num_seeds)[:, None],
         generations=generations,
         cuts=cuts,
+        flops_alone=float(flops.mean()),
     )
 
 
@@ -101,6 +104,11 @@ class _Spent(NamedTuple):
     prompt: int
     drawn: list[int]
     judged: list[int]
+
+    @property
+    def alone(self) -> int:
+        """Spent where nothing of the look is used again."""
+        return self.prompt + self.beside(0, is_judged=False)
 
     def beside(self, n: int, is_judged: bool) -> int:
         """Spent beside a strategy that draws the first n itself, and has them judged by the same verifier or not."""
@@ -119,7 +127,7 @@ def _spent(estimator: FirstSamples, pool: Pool) -> _Spent:
 def _beside(estimator: FirstSamples, spent: '_Spent', strategy: Strategy, n: int) -> int:
     """FLOPs of looking, beside what a strategy spends at n anyway."""
     if not isinstance(strategy, Parallel):
-        return spent.prompt + spent.beside(0, is_judged=False)
+        return spent.alone
     return spent.beside(n, is_judged=set(estimator.judges) <= set(strategy.judges))
 
 

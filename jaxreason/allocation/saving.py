@@ -9,7 +9,7 @@ chosen (bins, estimate, table) is chosen again in every resample.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -55,9 +55,13 @@ def saving(flops: np.ndarray, correct: np.ndarray, target: float, reference_flop
 
 
 def saving_interval(point: Saving, resampled: list[Saving]) -> dict[str, object]:
-    """A saving with its 95 % interval as JSON values; a bound that rests on a censored resample says so."""
-    order = sorted(resampled, key=lambda each: each.times)
-    low, high = (_percentile(order, share) for share in (0.025, 0.975))
+    """A saving with its 95 % interval as JSON values.
+
+    What is behind a bound is not known, so the ends are those of the worst case: for the low end a resample that never gets
+    there saves nothing, for the high end one that is there at once saves without limit. Where that leaves an end nowhere, it is
+    the bound that the resamples do allow, and says so.
+    """
+    low, high = _low(resampled, 0.025), _high(resampled, 0.975)
     return {
         'point': rounded(point.times),
         'low': rounded(low.times),
@@ -65,12 +69,37 @@ def saving_interval(point: Saving, resampled: list[Saving]) -> dict[str, object]
         'censored': point.censored,
         'low_censored': low.censored,
         'high_censored': high.censored,
-        'never_reached': rounded(sum(each.censored == 'at_most' for each in order) / len(order)),
+        'never_reached': rounded(sum(each.censored == 'at_most' for each in resampled) / len(resampled)),
     }
 
 
-def _percentile(order: list[Saving], share: float) -> Saving:
-    return order[min(len(order) - 1, round(share * (len(order) - 1)))]
+def _low(resampled: list[Saving], share: float) -> Saving:
+    found = _percentile(resampled, _least, share)
+    if found.censored != 'at_most':
+        return found
+    most = _most(_percentile(resampled, _most, share))
+    return Saving(most, 'at_most') if math.isfinite(most) else Saving(0.0, 'at_least')
+
+
+def _high(resampled: list[Saving], share: float) -> Saving:
+    found = _percentile(resampled, _most, share)
+    if found.censored != 'at_least':
+        return found
+    return Saving(_least(_percentile(resampled, _least, share)), 'at_least')
+
+
+def _least(each: Saving) -> float:
+    """What a saving is at least."""
+    return 0.0 if each.censored == 'at_most' else each.times
+
+
+def _most(each: Saving) -> float:
+    """What a saving is at most."""
+    return math.inf if each.censored == 'at_least' else each.times
+
+
+def _percentile(resampled: list[Saving], value: Callable[[Saving], float], share: float) -> Saving:
+    return sorted(resampled, key=value)[round(share * (len(resampled) - 1))]
 
 
 def resampled_weights(num_questions: int, num_seeds: int, num_resamples: int, seed: int) -> Iterator[np.ndarray]:

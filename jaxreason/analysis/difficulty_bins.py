@@ -1,7 +1,7 @@
 """The difficulty of a run's questions, from the independent samples of another run: who is in which bin, and may it be used."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from jaxreason.allocation.difficulty import NUM_BINS, levels, pass_rates
@@ -48,25 +48,39 @@ class Bins:
         Raises:
             RunError: questions of the run have no bin or read otherwise there, or samples that set a bin may be those scored.
         """
-        name, seeds = self.samples.name, sorted({record.seed for record in run.records} & set(self.seeds))
-        if seeds:
-            raise RunError(
-                f'{name}: its samples have seed {seeds[0]}, which {run.name} has too: samples that set a bin must not be those '
-                'that are scored; sample the bins under other seeds.'
-            )
         asked = {record.question_id for record in run.records}
-        missing = sorted(asked - self.levels.keys())
-        if missing:
-            raise RunError(
-                f'{name}: has samples of {len(asked) - len(missing):,} of the {len(asked):,} questions of {run.name}, '
-                f'{len(missing):,} are missing ({_listed(missing)}); sample the same problems there.'
-            )
+        self.check_asked(run.name, asked, {record.seed for record in run.records})
+        name = self.samples.name
         ours, theirs = _content(run.pools), _content(self.samples.pools)
         changed = sorted(question for question in ours if ours[question] != theirs[question])
         if changed:
             raise RunError(
                 f'{name}: {len(changed):,} of the questions of {run.name} have another text or answer there '
                 f'({_listed(changed)}); sample the same problems there.'
+            )
+
+    def check_asked(self, run: str, questions: Collection[str], seeds: Collection[int]) -> None:
+        """Refuses bins that do not fit what a run asked.
+
+        Args:
+            run: its name.
+            questions: ids.
+            seeds: of its draws.
+
+        Raises:
+            RunError: questions have no bin, or samples that set a bin may be those scored.
+        """
+        name, shared = self.samples.name, sorted(set(seeds) & set(self.seeds))
+        if shared:
+            raise RunError(
+                f'{name}: its samples have seed {shared[0]}, which {run} has too: samples that set a bin must not be those '
+                'that are scored; sample the bins under other seeds.'
+            )
+        missing = sorted(set(questions) - self.levels.keys())
+        if missing:
+            raise RunError(
+                f'{name}: has samples of {len(questions) - len(missing):,} of the {len(questions):,} questions of {run}, '
+                f'{len(missing):,} are missing ({_listed(missing)}); sample the same problems there.'
             )
 
 

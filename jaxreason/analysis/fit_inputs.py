@@ -1,8 +1,7 @@
 """What `fit` reads: records as cells, estimates of difficulty as looks, and the digests of what made them."""
 
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,12 @@ from jaxreason.allocation.estimators import FirstSamples, Known, Probe
 from jaxreason.allocation.fit import Looks
 from jaxreason.allocation.fit_config import FitConfig
 from jaxreason.allocation.looking import looks_at_first, looks_known
-from jaxreason.allocation.table import SearchStrategy
-from jaxreason.core import config as config_files
+from jaxreason.analysis.run_inputs import ALIKE, environment_in, records_in, strategies_in
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import ConfigError, RunError
 from jaxreason.core.run_files import read_samples
 from jaxreason.core.setting import sampling_of
 from jaxreason.search.strategy import Strategy
-
-ALIKE = ('weights', 'tokenizer', 'prompt', 'data', 'seeds')  # of the environments of runs that are read together
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Holder:
-    """Reads one strategy of a configuration."""
-
-    strategy: SearchStrategy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,8 +32,9 @@ class Inputs:
         oracle: bins by the pass rate of other samples, uncharged.
         predicted: an estimate of the difficulty run, uncharged as in the paper; None where none was named.
         candidates: estimates that can be deployed, charged.
-        environment: of the first run.
+        environment: of the first run, with the verifiers of all.
         sampler: what decided the draws.
+        model: the policy, as the configuration of the first run names it.
     """
 
     cells: Cells
@@ -55,6 +45,7 @@ class Inputs:
     candidates: tuple[Looks, ...]
     environment: Mapping[str, Any]
     sampler: Mapping[str, str]
+    model: str
 
 
 def read_inputs(config: FitConfig) -> Inputs:
@@ -65,20 +56,25 @@ def read_inputs(config: FitConfig) -> Inputs:
         ConfigError: a strategy or an estimate is named that the folders do not have.
     """
     folders = [Path(run) for run in config.runs]
-    environments = [_environment(folder) for folder in folders]
+    environments = [environment_in(folder) for folder in folders]
     for folder, environment in zip(folders[1:], environments[1:], strict=True):
         _check_alike(folder, environment, folders[0], environments[0], ALIKE)
     _check_difficulty(config, folders[0], environments[0])
     trees = [yaml_text.read(folder / 'config.yaml')[0] for folder in folders]
-    strategies = {label: strategy for tree in trees for label, strategy in _strategies(tree).items()}
+    for folder, tree in zip(folders[1:], trees[1:], strict=True):
+        ours, theirs = (sampling_of(each['sampler']) for each in (tree, trees[0]))
+        _check_alike(folder, ours, folders[0], theirs, tuple(ours))
+    strategies = {label: strategy for tree in trees for label, strategy in strategies_in(tree).items()}
     labels = tuple(dict.fromkeys((*config.strategies, config.reference, *(config.baselines or strategies))))
     if not config.strategies:
         labels = tuple(strategies)
     try:
-        cells = read_cells((record for folder in folders for record in _records(folder)), tuple(strategies)).only(labels)
+        cells = read_cells((record for folder in folders for record in records_in(folder)), tuple(strategies)).only(labels)
         cells.index(config.reference, config.reference_n)
         generations = np.array([strategies[cell.strategy].at(cell.n).most_generations for cell in cells.cells])
         candidates = _candidates(config, cells, strategies, generations, folders[0])
+    except ConfigError:
+        raise
     except ValueError as error:
         raise RunError(f'{", ".join(config.runs)}: {error}') from error
     return Inputs(
@@ -88,8 +84,9 @@ def read_inputs(config: FitConfig) -> Inputs:
         oracle=_known(config, ORACLE, 'oracle', cells, generations, config.oracle_cuts),
         predicted=_known(config, config.predicted, 'predicted', cells, generations, ()) if config.predicted else None,
         candidates=candidates,
-        environment=environments[0],
+        environment={**environments[0], 'verifiers': _verifiers([*config.runs, config.difficulty])},
         sampler=sampling_of(trees[0]['sampler']),
+        model=str(trees[0]['model']['source']),
     )
 
 
@@ -134,54 +131,28 @@ def _known(
     return looks_known(name, values, flops, cells, generations, cuts)
 
 
-def _strategies(tree: Mapping[str, Any]) -> dict[str, Strategy]:
-    """The strategies of a configuration, by label; those that are adaptive themselves are left out."""
-    named = tree.get('strategies') or {}
-    return {
-        label: config_files.build(_Holder, {'strategy': fields}, f'strategies.{label}').strategy
-        for label, fields in named.items()
-        if fields.get('kind') != 'compute_optimal'
-    }
+def _verifiers(folders: Sequence[str]) -> dict[str, str]:
+    """Digests of the verifiers of all runs, by name.
 
-
-def _records(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """The records of a run, parsed but plain."""
-    path = folder / 'records.jsonl'
-    try:
-        with path.open(encoding='utf-8') as lines:
-            for number, line in enumerate(lines, start=1):
-                yield _parsed(line, f'{path}:{number}')
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f'{path}: cannot be read ({error}): name the folder of a finished run.') from error
-
-
-def _parsed(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RunError(f'{where}: expected one record a line, got a damaged one.') from error
-    if not isinstance(record, dict) or not record.keys() >= {'question_id', 'strategy', 'n', 'budget', 'seed', 'blocks'}:
-        raise RunError(f'{where}: expected one record a line, got something else.')
-    return record
-
-
-def _environment(folder: Path) -> Mapping[str, Any]:
-    path = folder / 'environment.json'
-    try:
-        environment = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise RunError(f'{path}: cannot be read ({error}): name the folder of a finished run.') from error
-    lacking = [name for name in (*ALIKE, 'verifiers') if name not in environment]
-    if lacking:
-        raise RunError(f'{path}: says nothing of {lacking[0]}: it was written by another version; run it again.')
-    return environment
+    Raises:
+        RunError: one name stands for two verifiers.
+    """
+    found: dict[str, str] = {}
+    for folder in folders:
+        for name, digest in environment_in(Path(folder))['verifiers'].items():
+            if found.setdefault(name, digest) != digest:
+                raise RunError(
+                    f'{folder}: its verifier {name!r} is not that of the runs before it ({digest[:12]}, there '
+                    f'{found[name][:12]}): give runs that belong together.'
+                )
+    return found
 
 
 def _check_difficulty(config: FitConfig, folder: Path, environment: Mapping[str, Any]) -> None:
     """The bins are those of these questions and of this policy, by other samples."""
     read_known(config.difficulty, ORACLE)  # refused before the records are read, which takes a while
     other = Path(config.difficulty)
-    theirs = _environment(other)
+    theirs = environment_in(other)
     _check_alike(other, theirs, folder, environment, ('weights', 'tokenizer', 'prompt', 'data'))
     shared = sorted(set(theirs['seeds']) & set(environment['seeds']))
     if shared:

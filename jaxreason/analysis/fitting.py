@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxreason.allocation.agreement import spearman
 from jaxreason.allocation.estimators import Estimator, Known
 from jaxreason.allocation.fit import Choice, Looks, Mode, Sums, Task, crossed, crossed_fixed, folds_of
 from jaxreason.allocation.fit_config import FitConfig
@@ -59,12 +60,15 @@ def fit(config: FitConfig, inputs: Inputs) -> Result:
     cells = inputs.cells
     num_rows = len(cells.questions) * len(cells.seeds)
     point = _everything(config, inputs, tasks, np.ones(num_rows) / len(cells.seeds))
-    weights = resampled_weights(len(cells.questions), len(cells.seeds), config.resamples, config.seed)
+    drawn = resampled_weights(len(cells.questions), len(cells.seeds), config.resamples, config.seed)
+    # Of few questions a resample may have all in one fold: it has none left to choose on, and says nothing.
+    weights = (weights_r for weights_r in drawn if np.count_nonzero(np.bincount(tasks[config.mode].folds, weights_r)) > 1)
     resampled = [_everything(config, inputs, tasks, weights_r) for weights_r in weights]
     metrics: dict[str, Any] = {
         'questions': len(cells.questions),
         'seeds': list(cells.seeds),
         'budgets': list(config.budgets),
+        'grid': list(config.strategies or cells.strategies),
         'folds': config.folds,
         'resamples': config.resamples,
         'reference': {'strategy': config.reference, 'n': config.reference_n, **_reference(config, inputs, point, resampled)},
@@ -79,6 +83,9 @@ def fit(config: FitConfig, inputs: Inputs) -> Result:
     curve = metrics['modes'][config.mode.value]['curves']
     estimator = dataclasses.replace(config.estimates[best], cuts=_cuts(choices[best].cuts))
     metrics['estimate'] = best
+    metrics['looks'] = {looks.name: _look(config, inputs, looks) for looks in inputs.candidates}
+    if inputs.predicted is not None:
+        metrics['predicted'] = {'name': config.predicted, **_look(config, inputs, inputs.predicted)}
     oracle = task.choose(inputs.oracle, rows)
     known = Known(source=config.difficulty, cuts=_cuts(oracle.cuts))
     return Result(
@@ -232,23 +239,40 @@ def _needed(gap: float, error: float, num_questions: int) -> int | None:
     return math.ceil(num_questions * (POWER * error / gap) ** 2)
 
 
+def _look(config: FitConfig, inputs: Inputs, looks: Looks) -> dict[str, Any]:
+    """What a look costs by itself, and how far it agrees with the oracle, whose samples are others."""
+    num_seeds, rows = len(inputs.cells.seeds), np.ones(len(looks.values))
+    cuts, oracle_cuts = (each.cut(rows, config.bins) for each in (looks, inputs.oracle))
+    found: dict[str, Any] = {
+        'flops': rounded(looks.flops_alone),
+        'spearman': spearman(looks.values.reshape(-1, num_seeds), inputs.oracle.values.reshape(-1, num_seeds)),
+    }
+    if len(cuts) == len(oracle_cuts):
+        apart = abs(looks.levels(cuts) - inputs.oracle.levels(oracle_cuts))
+        found |= {'same_bin': rounded((apart == 0).mean()), 'within_one': rounded((apart <= 1).mean())}
+    return found
+
+
 def _loss(
     config: FitConfig, inputs: Inputs, point: Everything, resampled: Sequence[Everything], name: str
 ) -> list[dict[str, Any]]:
-    """What an estimate loses against the oracle's bins, its charge included."""
+    """What an estimate loses against the oracle's bins, its charge included; with n None, over all budgets."""
 
     def loss(found: Everything) -> np.ndarray:
-        return found['curves']['oracle'].correct - found['curves'][name].correct
+        per_budget = found['curves']['oracle'].correct - found['curves'][name].correct
+        return np.append(per_budget, per_budget.mean())
 
+    curve = point['curves'][name]
+    correct, flops = (np.append(values, values.mean()) for values in curve)
     ours, values = loss(point), np.array([loss(each) for each in resampled])
     return [
         {
             'n': n,
             'loss': _interval(ours[row], values[:, row]),
-            'accuracy': rounded(point['curves'][name].correct[row]),
-            'flops': rounded(point['curves'][name].flops[row]),
+            'accuracy': rounded(correct[row]),
+            'flops': rounded(flops[row]),
         }
-        for row, n in enumerate(config.budgets)
+        for row, n in enumerate([*config.budgets, None])
     ]
 
 
@@ -257,16 +281,25 @@ def _bins(config: FitConfig, inputs: Inputs, task: Task) -> list[dict[str, Any]]
     num_seeds = len(inputs.cells.seeds)
     choice = task.choose(inputs.oracle, np.ones(len(task.folds)) / num_seeds)
     levels = inputs.oracle.levels(choice.cuts)
+    weights = np.array(list(resampled_weights(len(inputs.cells.questions), num_seeds, config.resamples, config.seed)))
+
+    def accuracies(level: int) -> list[dict[str, Any]]:
+        # The bins stay as they are: what is resampled is who is in them.
+        drawn = weights[:, levels == level]
+        drawn = drawn[drawn.sum(axis=1) > 0]
+        values = drawn @ task.correct[levels == level] / drawn.sum(axis=1, keepdims=True)
+        return [
+            {**cell._asdict(), 'accuracy': _interval(choice.correct[level, index], values[:, index])}
+            for index, cell in enumerate(inputs.cells.cells)
+        ]
+
     return [
         {
             'level': level + 1,
             'num_questions': int((levels == level).sum()) // num_seeds,
             'pass_rate': rounded(inputs.oracle.values[levels == level].mean()) if (levels == level).any() else None,
             'chosen': [inputs.cells.cells[choice.cells[row, level]]._asdict() for row in range(len(config.budgets))],
-            'accuracy': [
-                {**cell._asdict(), 'accuracy': rounded(choice.correct[level, index])}
-                for index, cell in enumerate(inputs.cells.cells)
-            ],
+            'accuracy': accuracies(level),
         }
         for level in range(len(choice.weight))
     ]
@@ -284,8 +317,8 @@ def _warnings(
             more = '' if needed is None else f', a gap of this size needs about {needed:,} questions'
             points_of = f'{100 * row["point"]:+.1f} [{100 * row["low"]:.1f}, {100 * row["high"]:.1f}]'
             found.append(f'{name}: {points_of} points over the best fixed strategy are not told apart from none{more}.')
-        low = saving_interval(points[name], [each['saving'][name] for each in resampled])['low']
-        if isinstance(low, float) and low <= 1:
+        ends = saving_interval(points[name], [each['saving'][name] for each in resampled])
+        if ends['low_censored'] == 'at_most' or float(str(ends['low'])) <= 1:
             found.append(f'{name}: the saving is not told apart from 1x.')
     return found
 
@@ -360,7 +393,7 @@ def _cuts(cuts: np.ndarray) -> tuple[float, ...]:
 
 def _interval(point: float, values: np.ndarray) -> dict[str, Any]:
     """A point with its percentiles; none where every resample says the same."""
-    if np.ptp(values) < 1e-12:
+    if not len(values) or np.ptp(values) < 1e-12:
         return {'point': rounded(point), 'low': None, 'high': None}
     low, high = percentiles(values)
     return {'point': rounded(point), 'low': rounded(float(low)), 'high': rounded(float(high))}

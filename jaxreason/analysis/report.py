@@ -12,8 +12,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxreason.analysis import difficulty_page, health_page, page, revisions_page, step_judgement, tables, training_page
+from jaxreason.analysis import (
+    difficulty_page,
+    fit_page,
+    health_page,
+    matching_page,
+    page,
+    revisions_page,
+    step_judgement,
+    tables,
+    training_page,
+)
 from jaxreason.analysis.figures import FIGURES, pictures, save_all
+from jaxreason.analysis.fit_folder import FitRun, is_fit, read_fit
+from jaxreason.analysis.matching_page import MatchRun
 from jaxreason.analysis.metrics import Metrics, metrics_of
 from jaxreason.analysis.rows import PHASES
 from jaxreason.analysis.run_folder import JudgementRun, Run, is_judgement, read_judgements, read_run
@@ -67,6 +79,10 @@ class _Part(NamedTuple):
 def _part(folder: Path, metrics: Metrics | None) -> _Part:
     if is_judgement(folder):
         return _judgements(folder)
+    if matching_page.is_match(folder):
+        return _match(folder)
+    if is_fit(folder):
+        return _fit(folder)
     return _training(folder) if training_page.is_training_run(folder) else _search(folder, metrics)
 
 
@@ -91,6 +107,21 @@ def _training(folder: Path) -> _Part:
     return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), save)
 
 
+def _match(folder: Path) -> _Part:
+    run = matching_page.read_match(folder)
+    parts = [*_heading(run, f'commit {_commit(run.environment)}'), *matching_page.section(run), *_inputs(run)]
+    save = functools.partial(matching_page.save_figures, run, folder / 'figures')
+    return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), save)
+
+
+def _fit(folder: Path) -> _Part:
+    run = read_fit(folder)
+    made_with = f'model {run.environment.get("model", "unknown")}, commit {_commit(run.environment)}'
+    parts = [*_heading(run, made_with), *fit_page.section(run), *_inputs(run)]
+    save = functools.partial(fit_page.save_figures, run, folder / 'figures')
+    return _Part(run.name, '\n'.join(['<section>', *parts, '</section>']), save)
+
+
 def figure_caption(run: Run, metrics: Metrics) -> str:
     """What a figure rests on: questions, seeds, model, commit."""
     seeds = f'{metrics["num_seeds"]} seeds' if metrics['num_seeds'] > 1 else 'a single seed'
@@ -107,14 +138,14 @@ def _commit(environment: Mapping[str, Any]) -> str:
     return commit[:10] + commit[40:] if len(commit) >= 40 else commit  # a full hash, with a plus where the tree was changed
 
 
-def _heading(run: Run | JudgementRun | TrainingRun, made_with: str) -> list[str]:
+def _heading(run: Run | JudgementRun | TrainingRun | MatchRun | FitRun, made_with: str) -> list[str]:
     return [
         f'<h2>{page.text(run.name)}</h2>',
         f'<p class="quiet">{page.text(made_with)}, device {page.text(run.environment.get("device", "unknown"))}</p>',
     ]
 
 
-def _inputs(run: Run | JudgementRun | TrainingRun) -> list[str]:
+def _inputs(run: Run | JudgementRun | TrainingRun | MatchRun | FitRun) -> list[str]:
     """Configuration and environment, folded."""
     parts = ['<h3>Configuration and environment</h3>']
     for name, content in (('config.yaml', run.config), ('environment.json', _pretty(run.environment))):

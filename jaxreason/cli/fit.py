@@ -45,6 +45,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     from jaxreason.analysis.fit_inputs import read_inputs
     from jaxreason.analysis.fit_page import lines
     from jaxreason.analysis.fitting import fit
+    from jaxreason.analysis.report import write_report
 
     began = time.monotonic()
     inputs = read_inputs(config)
@@ -53,9 +54,9 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     print(f'{about}; {config.resamples:,} resamples')
     result = fit(config, inputs)
     out = args.out or Path('runs') / Path(words.config).stem
-    write_fit(out, config, result)
+    write_fit(out, config, inputs, result)
+    write_report([out], out / 'report.html')
     print(printable('\n'.join(lines(result.metrics)), keep='\n'))
-    print(
-        f'{out}/: allocation.yaml, allocation_oracle.yaml, metrics.json, figures, report.html; {time.monotonic() - began:.0f} s'
-    )
+    seconds = time.monotonic() - began
+    print(f'{out}/: allocation.yaml, allocation_oracle.yaml, fit.json, figures, report.html; {seconds:.0f} s')
     return 0

@@ -25,6 +25,7 @@ VERBS = {
     'label': 'problems -> labelled solutions as a data set: of steps, revisions, chains; resumable',
     'difficulty': 'questions -> bins of difficulty: an oracle, and what needs no answer; resumable',
     'fit': 'records and bins -> the best strategy per bin and budget, cross-validated: allocation.yaml',
+    'match': 'a small model with search against a larger one, at equal FLOPs, by difficulty',
     'report': 'one HTML page from run folders',
     'weights': 'fetch, inspect or export model weights',
 }

@@ -28,6 +28,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     from jaxreason.analysis import metrics, step_judgement
     from jaxreason.analysis.difficulty_bins import read_bins
+    from jaxreason.analysis.fit_folder import is_fit
+    from jaxreason.analysis.matching_page import is_match
     from jaxreason.analysis.report import write_report
     from jaxreason.analysis.run_folder import is_judgement
     from jaxreason.analysis.training_page import is_training_run
@@ -38,7 +40,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         if is_judgement(folder):
             step_judgement.write_metrics(folder)
             continue
-        if is_training_run(folder):
+        if is_training_run(folder) or is_match(folder) or is_fit(folder):
             continue
         if not os.path.isfile(folder / 'records.jsonl'):  # unlike Path.is_file, it takes an impossible name for an absent one
             raise RunError(f'{folder}: no records.jsonl there; finish it with jaxreason evaluate ... --out {folder}.')

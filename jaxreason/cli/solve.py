@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxreason.allocation.adaptive import ComputeOptimal
+from jaxreason.allocation.catalog import STRATEGIES
 from jaxreason.analysis.tables import unscored_sentence
 from jaxreason.analysis.tree import tree_lines
 from jaxreason.cli.words import sort_words
@@ -17,6 +19,7 @@ from jaxreason.core.records import to_line
 from jaxreason.core.terminal import printable
 from jaxreason.core.types import Outcome, Question
 from jaxreason.data.jsonl import read_rows
+from jaxreason.search.strategy import Strategy
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +60,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     from jaxreason.evaluate.config import SolveConfig
 
     effort = [f'strategy.n={EFFORT[args.effort]}'] if args.effort else []
+    if any(word.startswith('strategy.allocation=') for word in words.overrides):
+        effort.insert(0, 'strategy.kind=compute_optimal')  # the only kind that has one
     config = config_files.load(SolveConfig, Path(words.config) if words.config else None, [*effort, *words.overrides])
     if args.effort and config.strategy.generations != EFFORT[args.effort]:
         raise ConfigError(
@@ -71,7 +76,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         return 0
     start_jax()
     with device_errors():
-        _solve(config, questions, _print_json if args.json else functools.partial(_print, with_tree=args.show_tree))
+        plainly = functools.partial(_print, strategy=config.strategy, with_tree=args.show_tree)
+        _solve(config, questions, _print_json if args.json else plainly)
     return 0
 
 
@@ -103,8 +109,14 @@ def _solve(config, questions: Sequence[str], show: Callable[[Outcome], None]) ->
                 shown += 1
 
 
-def _print(outcome: Outcome, with_tree: bool = False) -> None:
-    """One outcome for people: the answer, how the votes fell, a solution that gives it or the whole tree, what it cost."""
+def _print(outcome: Outcome, strategy: Strategy | None = None, with_tree: bool = False) -> None:
+    """One outcome for people: the answer, how the votes fell, a solution that gives it or the whole tree, what it cost.
+
+    Args:
+        outcome: of a question.
+        strategy: that answered; one that chooses among others says what it chose.
+        with_tree: print every step.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -129,10 +141,28 @@ def _print(outcome: Outcome, with_tree: bool = False) -> None:
     console.print(table)
     for line in _unscored(outcome):
         console.print(Text(printable(line), style='yellow'))
+    if isinstance(strategy, ComputeOptimal):
+        console.print(Text(_chosen(strategy, outcome)))
     answer = '(no candidate names an answer)' if outcome.answer is None else printable(outcome.answer)
     cost = outcome.cost
     console.print(Text(f'answer: {answer}', style='bold').append(f'   {cost.new_tokens} tokens', style='not bold'), end='')
     console.print(f', {cost.flops / 1e9:.1f} GFLOPs\n')
+
+
+def _chosen(strategy: ComputeOptimal, outcome: Outcome) -> str:
+    """How hard the question is, and what was done about it."""
+    bins = strategy.row.bins
+    if not strategy.is_looking:
+        return f'difficulty: makes no difference, answered by {_named(bins[0])}'
+    if outcome.level is None:
+        return 'difficulty: nothing more found, answered by the samples looked at'
+    return f'difficulty: level {outcome.level} of {len(bins)}, answered by {_named(bins[outcome.level - 1])}'
+
+
+def _named(strategy: Strategy) -> str:
+    """The kind of a strategy, and the solutions that it begins."""
+    kind = next(name for name, each in STRATEGIES.items() if type(strategy) is each)
+    return f'{kind} of {strategy.generations}'
 
 
 def _width(console: 'Console') -> int:

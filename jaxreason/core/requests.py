@@ -9,6 +9,7 @@ A strategy is a generator: it yields requests and is sent replies, and knows no 
 | `Append` | the same rows in the same order, with words put into them, and what that cost |
 | `Take` | rows in a new order, no cost; the rows that went in are gone |
 | `Score` | for every row its step scores, and for every row what scoring it cost |
+| `Charge` | nothing |
 """
 
 import enum
@@ -16,6 +17,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from jaxreason.core.budget import UNLIMITED, Budget
+from jaxreason.core.cost import Cost
 from jaxreason.core.types import Outcome, Question, Row
 
 
@@ -100,5 +102,11 @@ class Score(NamedTuple):
     verifier: str | None = None
 
 
-Request = Start | Extend | Append | Take | Score
+class Charge(NamedTuple):
+    """What was spent on the question elsewhere and counts here; the search ends where the budget does not pay it."""
+
+    cost: Cost
+
+
+Request = Start | Extend | Append | Take | Score | Charge
 Search = Generator[Request, Any, Outcome]

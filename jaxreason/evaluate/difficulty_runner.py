@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
+from jaxreason.allocation.agreement import spearman
 from jaxreason.allocation.bins_file import FILE, ORACLE, KnownValue
 from jaxreason.allocation.difficulty import cut_points, level_of, pass_rates
-from jaxreason.allocation.estimators import Estimator, FirstSamples, Probe, bare, probed
+from jaxreason.allocation.estimators import FirstSamples, Probe, bare, probed
 from jaxreason.allocation.looking import cost_in, value_in
 from jaxreason.core.files import write_whole
 from jaxreason.core.records import Pool, pool_from, to_line
-from jaxreason.core.stats import bootstrap, interval, rounded
+from jaxreason.core.stats import rounded
 from jaxreason.core.types import Question
 from jaxreason.engine.peers import Peers
 from jaxreason.evaluate.config import load_policy, load_verifiers
@@ -130,7 +130,7 @@ def _summary(
         'samples': config.samples * len(config.seeds) if estimate is None else looked,
         'flops': rounded(statistics.fmean(known.flops for known in found[name].values())),
     }
-    return summary if estimate is None else {**summary, **_agreement(config, values, levels, _others(pools, looked), estimate)}
+    return summary if estimate is None else {**summary, **_agreement(config, values, levels, _others(pools, looked), len(cuts))}
 
 
 def _others(pools: Sequence[Pool], looked: int) -> tuple[dict[str, float], bool]:
@@ -145,33 +145,16 @@ def _agreement(
     values: Mapping[str, float],
     levels: Mapping[str, int],
     oracle: tuple[Mapping[str, float], bool],
-    estimate: Estimator,
+    num_cuts: int,
 ) -> dict[str, Any]:
     """With the oracle: rank correlation of the values; where both have equal numbers of bins, how often these are the same."""
     rates, are_others = oracle
     questions = sorted(values)
     ours, theirs = (np.array([table[question] for question in questions]) for table in (values, rates))
-    found: dict[str, Any] = {'spearman': _spearman(ours, theirs), 'oracle_from_other_samples': are_others}
+    found: dict[str, Any] = {'spearman': spearman(ours, theirs), 'oracle_from_other_samples': are_others}
     cuts = config.oracle_cuts or cut_points(rates.values(), config.bins)
-    if len(cuts) == len(estimate.cuts or cuts):
+    if len(cuts) == num_cuts:
         apart = [abs(levels[question] - level_of(rates[question], cuts)) for question in questions]
         found['same_bin'] = rounded(statistics.fmean(each == 0 for each in apart))
         found['within_one'] = rounded(statistics.fmean(each <= 1 for each in apart))
     return found
-
-
-def _spearman(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any] | None:
-    """Rank correlation with its interval; None where one of them says the same of all questions."""
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.array([_correlation(ours, theirs, row) for row in weights])
-
-    estimate = bootstrap(statistic, len(ours), 500)
-    return None if estimate is None else interval(estimate)
-
-
-def _correlation(ours: np.ndarray, theirs: np.ndarray, weights: np.ndarray) -> float:
-    drawn = np.repeat(np.arange(len(ours)), weights.astype(int))
-    if np.ptp(ours[drawn]) == 0 or np.ptp(theirs[drawn]) == 0:
-        return float('nan')
-    return float(scipy.stats.spearmanr(ours[drawn], theirs[drawn]).statistic)

@@ -8,16 +8,18 @@ random policy 0.6 to 0.85 of the estimate on most questions, up to 1.3 of it on 
 import statistics
 from collections.abc import Mapping, Sequence
 
+from jaxreason.allocation.adaptive import ComputeOptimal
+from jaxreason.allocation.estimators import bare
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.flops import decode_flops, prompt_flops
 from jaxreason.core.keys import text_id
-from jaxreason.core.types import Problem, Row
+from jaxreason.core.types import Problem, Question
 from jaxreason.data.datasets import load_problems
 from jaxreason.engine.backbone_verifier import heads_of
-from jaxreason.engine.question_probe import QuestionProbe
 from jaxreason.evaluate.config import EvaluateConfig, SolveConfig, open_verifiers
 from jaxreason.evaluate.inspection import Inspected, Trained, aligned, flops_text, inspect
-from jaxreason.evaluate.units import Unit, copies_of, judges_of, units_of
+from jaxreason.evaluate.most_work import Work, works_of
+from jaxreason.evaluate.units import Unit, copies_of, units_of
 from jaxreason.search.revision import Revision
 from jaxreason.search.strategy import Parallel
 
@@ -77,17 +79,30 @@ def most_flops(
         prompt_tokens: length of the unit's prompt.
         verifiers: trained ones, by name.
     """
+    question = unit.problem.question
+    flops = max(_flops(config, unit, work, question, model, prompt_tokens, verifiers) for work in works_of(config, unit))
+    return flops if unit.budget.flops is None else min(flops, unit.budget.flops)
+
+
+def _flops(
+    config: EvaluateConfig,
+    unit: Unit,
+    work: Work,
+    question: Question,
+    model: ModelConfig,
+    prompt_tokens: int,
+    verifiers: Mapping[str, Trained],
+) -> int:
+    """FLOPs of one thing that a unit may turn out to be."""
     longest = config.sampler.max_tokens
     # Later tokens meet more keys: tokens cost most where few solutions hold them all.
-    full, rest = divmod(_most_tokens(config, unit), longest)
-    prompts = 1 + unit.n - _first_attempts(config, unit)  # every revision has a prompt of its own
-    flops = prompts * prompt_flops(model, prompt_tokens) + full * decode_flops(model, prompt_tokens, 0, longest)
+    full, rest = divmod(_tokens(config, unit, work), longest)
+    flops = work.prompts * prompt_flops(model, prompt_tokens) + full * decode_flops(model, prompt_tokens, 0, longest)
     flops += decode_flops(model, prompt_tokens, 0, rest) if rest else 0
-    row = Row(handle=0, question=unit.problem.question, sample=0)
-    asked = [verifiers[name] for name in judges_of(config, unit) if name in verifiers]  # the others cost nothing
-    # A probe reads the bare question, once a unit.
-    flops += sum((1 if isinstance(each, QuestionProbe) else unit.n) * each.price(row, longest) for each in asked)
-    return flops if unit.budget.flops is None else min(flops, unit.budget.flops)
+    # A verifier without weights costs nothing.
+    judged = {verifiers[name]: number for name, number in work.judged.items() if name in verifiers}
+    flops += sum(number * verifier.price(bare(question), longest) for verifier, number in judged.items())
+    return flops + work.known + sum(verifiers[name].price(bare(question), 0) for name in work.probes)
 
 
 def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit]) -> list[tuple[str, str]]:
@@ -100,7 +115,8 @@ def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit]) -> list[tuple[
     everything = 0
     for name, members in pools.items():
         about = '~' if _is_tree(config, members[0]) else ''
-        cells = (f'{len(members):,}', f'{members[0].n:,}', f'{about}{_most_tokens(config, members[0]):,}')
+        solutions = max(work.solutions for work in works_of(config, members[0]))
+        cells = (f'{len(members):,}', f'{solutions:,}', f'{about}{_most_tokens(config, members[0]):,}')
         flops = 0
         if model is not None and lengths is not None:
             flops = sum(most_flops(config, unit, model, lengths[unit.problem.id], seen.verifiers) for unit in members)
@@ -121,21 +137,21 @@ def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit]) -> list[tuple[
     ]
 
 
-def _first_attempts(config: EvaluateConfig, unit: Unit) -> int:
-    """Solutions of a unit that share the bare prompt."""
-    if unit.chains is not None:
-        return len(unit.chains.lengths)
-    strategy = None if unit.label is None else config.strategies[unit.label].at(unit.n)
-    return strategy.chains if isinstance(strategy, Revision) else unit.n
-
-
 def _is_tree(config: EvaluateConfig, unit: Unit) -> bool:
     """It may leave more behind than it keeps."""
-    return unit.label is not None and unit.n > 1 and not isinstance(config.strategies[unit.label], Parallel | Revision)
+    if unit.label is None:
+        return False
+    strategy = config.strategies[unit.label].at(unit.n)
+    several = strategy.row.bins if isinstance(strategy, ComputeOptimal) else (strategy,)
+    return any(each.generations > 1 and not isinstance(each, Parallel | Revision) for each in several)
 
 
 def _most_tokens(config: EvaluateConfig, unit: Unit) -> int:
-    most = unit.n * config.sampler.max_tokens
+    return max(_tokens(config, unit, work) for work in works_of(config, unit))
+
+
+def _tokens(config: EvaluateConfig, unit: Unit, work: Work) -> int:
+    most = work.solutions * config.sampler.max_tokens
     return most if unit.budget.tokens is None else min(most, unit.budget.tokens)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.protocols import Remembering, Scored, Session, Verifier
-from jaxreason.core.requests import Append, Extend, Score, Search, Start, Take
+from jaxreason.core.requests import Append, Charge, Extend, Score, Search, Start, Take
 from jaxreason.core.types import Outcome, Question, Row
 from jaxreason.core.verifier_spec import Unscored
 from jaxreason.search.appending import append_words
@@ -218,6 +218,12 @@ class _Live:
                         self.scoring = Score(rows[:paid], name)
                         return
                     reply = _reply((), self.unpaid)
+                case Charge(cost):
+                    if not self._affords(cost.flops):
+                        self._end_unaffordable()
+                        return
+                    self.spent += cost
+                    reply = None
 
     def leave(self, rows: Sequence[Row]) -> None:
         """Notes rows that are gone."""
@@ -277,6 +283,6 @@ class _Live:
         return sum(map(self._affords, prices))
 
     def _end_unaffordable(self) -> None:
-        """The budget does not pay the prompt: an outcome, not an error."""
+        """The budget does not pay what comes before the first sample: an outcome, not an error."""
         self.task.search.close()
         self.outcome = Outcome(question=self.task.question, answer=None, candidates=(), votes=(), cost=self.spent)

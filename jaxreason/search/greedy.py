@@ -20,6 +20,6 @@ class Greedy(Strategy):
     def search(self, question: Question, budget: Budget) -> Search:
         rows, cost = yield Start(question)
         rows, spent = yield Extend(rows, budget=budget - cost, greedy=True)
-        candidates = (candidate(rows[0]),)
+        candidates = tuple(map(candidate, rows))  # none where the budget was spent on looking at the question
         choice = choose(candidates, Vote.MAJORITY)
         return Outcome(question=question, answer=choice.answer, candidates=candidates, votes=choice.votes, cost=cost + spent)

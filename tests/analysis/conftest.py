@@ -112,6 +112,16 @@ def run_folder(tmp_path_factory, run):
     return folder
 
 
+@pytest.fixture(scope='session')
+def fit_folder(tmp_path_factory):
+    """The folder of a synthetic fit."""
+    from tests.analysis.fit_example import write_synthetic_fit
+
+    folder = tmp_path_factory.mktemp('fits') / 'fit_one'
+    write_synthetic_fit(folder)
+    return folder
+
+
 def write_run(folder, records, pools):
     (folder / 'pools').mkdir(parents=True)
     (folder / 'records.jsonl').write_text(''.join(f'{to_line(record)}\n' for record in records))

@@ -63,3 +63,16 @@ def test_bins_come_from_other_samples(finished, world, command, refused, tmp_pat
     assert 'by_difficulty' in json.loads((tmp_path / 'one/metrics.json').read_text())
     assert command('report', 'one')[0] == 0
     assert (tmp_path / 'one/metrics.json').read_bytes() == plain
+
+
+def test_a_fit_and_a_run_make_one_page(finished, command, refused, tmp_path):
+    from tests.analysis.fit_example import write_synthetic_fit
+
+    shutil.copytree(finished, tmp_path / 'one')
+    write_synthetic_fit(tmp_path / 'fit_one')
+    assert command('report', 'fit_one', 'one')[:2] == (0, 'fit_one/report.html\n')
+    page = (tmp_path / 'fit_one/report.html').read_text()
+    assert '<h2>fit_one</h2>' in page and '<h2>one</h2>' in page
+    assert (tmp_path / 'fit_one/figures/chosen_by_difficulty.csv').is_file()
+    (tmp_path / 'fit_one/fit.json').write_text('{}')
+    assert 'not a whole fit' in refused('report', 'fit_one')

@@ -159,3 +159,82 @@ def test_solutions_that_a_verifier_could_not_score_are_a_line(capsys):
         assert [line for line in capsys.readouterr().out.splitlines() if 'could not' in line] == (
             [f'prm could not score {words}'] if words else []
         )
+
+
+VOTES = 'difficulty: {kind: votes, n: 2, cuts: [%s]}'
+ONE_A_BIN = 'bins: [{kind: majority, n: 3}, {kind: beam_search, n: 4, beam_width: 2, verifier: mean_logprob}]'
+BY_HAND = 'strategy={kind: compute_optimal, %s, %s}'
+
+
+@pytest.mark.parametrize(
+    ('cut', 'level', 'said'),
+    [(0.0, 1, 'level 1 of 2, answered by majority of 3'), (1.1, 2, 'level 2 of 2, answered by beam_search of 4')],
+)
+def test_an_adaptive_strategy_says_how_hard_the_question_is_and_what_answered(command, tiny, cut, level, said):
+    strategy = BY_HAND % (VOTES % cut, ONE_A_BIN)
+    plain = command('solve', '1+1 = ?', *tiny, strategy)
+    tree = command('solve', '1+1 = ?', '--show-tree', *tiny, strategy)
+    for code, out, err in (plain, tree):
+        assert (code, err) == (0, '') and out.splitlines()[-3] == f'difficulty: {said}'
+    (found,) = lines(command('solve', '1+1 = ?', '--json', *tiny, strategy)[1])
+    assert found['level'] == level and (found['cost']['probe'] > 0) == (level == 2), 'a majority goes on with what was drawn'
+    assert len(found['candidates']) == 3 if level == 1 else found['pruned']
+
+
+def test_where_all_bins_are_alike_nothing_is_looked_for(command, tiny):
+    alike = 'bins: [{kind: majority, n: 3}, {kind: majority, n: 3}]'
+    out = command('solve', '1+1 = ?', *tiny, BY_HAND % (VOTES % 0.5, alike))[1]
+    assert 'difficulty: makes no difference, answered by majority of 3\n' in out
+    (found,) = lines(command('solve', '1+1 = ?', '--json', *tiny, BY_HAND % (VOTES % 0.5, alike))[1])
+    (same,) = lines(command('solve', '1+1 = ?', '--json', *tiny, MAJORITY.replace('4', '3'))[1])
+    assert found == same and found['level'] is None
+
+
+def test_a_budget_that_ends_with_looking_says_so(command, tiny):
+    cut_off = BY_HAND % (VOTES % 1.1, ONE_A_BIN)
+    out = command('solve', '1+1 = ?', *tiny, cut_off, 'budget={tokens: 20}')[1]
+    assert 'difficulty: nothing more found, answered by the samples looked at\n' in out
+    (found,) = lines(command('solve', '1+1 = ?', '--json', *tiny, cut_off, 'budget={tokens: 20}')[1])
+    assert found['cost']['new_tokens'] <= 20 and found['level'] is None and len(found['candidates']) == 2
+
+
+ALLOCATION = """\
+difficulty: {kind: votes, n: 2, cuts: [1.1]}
+table:
+- {n: 4, bins: [{kind: majority, n: 1}, {kind: majority, n: 4}]}
+- {n: 16, bins: [{kind: majority, n: 1}, {kind: majority, n: 13}]}
+- {n: 64, bins: [{kind: majority, n: 1}, {kind: best_of_n, n: 60, verifier: self_certainty}]}
+"""
+
+
+@pytest.mark.parametrize(('effort', 'n'), [('low', 4), ('medium', 13), ('high', 60)])
+def test_effort_is_a_row_of_an_allocation(command, tiny, tmp_path, effort, n):
+    (tmp_path / 'allocation.yaml').write_text(ALLOCATION)
+    for kind in ([], ['strategy.kind=compute_optimal']):
+        words = ('strategy.allocation=allocation.yaml', *kind, '--effort', effort, '--json', *tiny)
+        (found,) = lines(command('solve', '1+1 = ?', *words)[1])
+        assert (found['level'], len(found['candidates'])) == (2, n)
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['strategy.allocation=nothing.yaml'], 'nothing.yaml'),
+        (['strategy.allocation=damaged.yaml'], 'damaged.yaml'),
+        (['strategy.allocation=bins.yaml'], '1 cuts make 2 bins, n = 4 has 1'),
+        (['strategy.allocation=good.yaml', 'strategy.n=65'], 'knows budgets from n = 4 to 64, got 65'),
+        (['strategy.allocation=good.yaml', 'strategy.n=3'], 'knows budgets from n = 4 to 64, got 3'),
+        (['strategy.allocation=good.yaml', 'budget={generations: 59}'], 'begins 60 solutions, the budget allows 59'),
+        (['strategy={kind: compute_optimal}'], 'takes either allocation: FILE, or difficulty and bins'),
+        (['strategy={kind: compute_optimal, allocation: good.yaml, bins: [{kind: greedy}]}'], 'takes either allocation'),
+        ([BY_HAND % (VOTES % 0.5, ONE_A_BIN + ', n: 4')], 'bins given by hand: leave it out'),
+        ([BY_HAND % (VOTES % 0.5, ONE_A_BIN), '--effort', 'high'], '64 solutions, strategy asks for 4'),
+        ([BY_HAND % (VOTES % 0.5, ONE_A_BIN), 'budget={generations: 5}'], 'begins 6 solutions, the budget allows 5'),
+        ([BY_HAND % ('difficulty: {kind: known, source: nowhere}', ONE_A_BIN)], 'nowhere/difficulty.jsonl: cannot be read'),
+    ],
+)
+def test_an_allocation_that_cannot_be_used_is_one_line(refused, tiny, tmp_path, words, message):
+    (tmp_path / 'good.yaml').write_text(ALLOCATION)
+    (tmp_path / 'damaged.yaml').write_bytes(b'difficulty: {kind: votes\ntable: \xff')
+    (tmp_path / 'bins.yaml').write_text('difficulty: {kind: votes, n: 1, cuts: [0.5]}\ntable: [{n: 4, bins: [{kind: greedy}]}]')
+    assert message in refused('solve', '1+1 = ?', *tiny, *words)

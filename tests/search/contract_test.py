@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxreason.allocation.catalog import STRATEGIES
+from jaxreason.allocation.estimators import FirstScores, FirstVotes, Probe
 from jaxreason.core.budget import Budget
 from jaxreason.core.cost import total
 from jaxreason.core.types import Finish, Question
-from jaxreason.search.catalog import STRATEGIES
 from jaxreason.search.select import Vote
 from tests.search.fakes import FakeSampler, HashVerifier
 
@@ -43,18 +44,38 @@ SETTINGS = {
 ITERATIONS = st.integers(1, 6)
 
 
-def strategies():
-    """A strategy of every kind, under any settings."""
+def plain(kinds=tuple(sorted(SETTINGS))):
+    """A strategy of any of these kinds, under any settings."""
 
     def build(kind):
         extra = st.fixed_dictionaries({'num_iterations': ITERATIONS}) if kind in TREES else st.just({})
         return st.builds(lambda fields, more: STRATEGIES[kind](**fields, **more), SETTINGS[kind], extra)
 
-    return st.sampled_from(sorted(STRATEGIES)).flatmap(build)
+    return st.sampled_from(kinds).flatmap(build)
+
+
+def adaptive():
+    """A strategy that looks, and has any other ones for its bins."""
+    cuts = st.lists(st.floats(0, 1), min_size=1, max_size=2).map(sorted).map(tuple)
+    looks = st.one_of(
+        st.builds(FirstScores, n=st.integers(1, 4), cuts=cuts),
+        st.builds(FirstVotes, n=st.integers(1, 4), cuts=cuts),
+        st.builds(Probe, verifier=st.just('probe'), cuts=cuts),
+    )
+    return looks.flatmap(
+        lambda look: st.lists(plain(), min_size=len(look.cuts) + 1, max_size=len(look.cuts) + 1).map(
+            lambda bins: STRATEGIES['compute_optimal'](difficulty=look, bins=tuple(bins))
+        )
+    )
+
+
+def strategies():
+    """A strategy of every kind, under any settings."""
+    return st.one_of(plain(), plain(), adaptive())
 
 
 def test_every_strategy_is_tried():
-    assert SETTINGS.keys() == STRATEGIES.keys()
+    assert SETTINGS.keys() | {'compute_optimal'} == STRATEGIES.keys()
 
 
 @settings(deadline=None, max_examples=300)
@@ -65,12 +86,12 @@ def test_every_strategy_is_tried():
     seed=st.integers(0, 20),
 )
 def test_a_budget_is_a_contract(strategy, tokens, flops, seed):
-    budget = Budget(tokens=tokens, flops=flops, generations=strategy.generations)
+    budget = Budget(tokens=tokens, flops=flops, generations=strategy.most_generations)
     sampler = FakeSampler()
     for outcome in strategy.solve(QUESTIONS[:3], sampler, HashVerifier(), seed=seed, budget=budget):
         assert tokens is None or outcome.cost.new_tokens <= tokens
         assert flops is None or outcome.cost.flops <= flops
-        assert len(outcome.candidates) <= strategy.generations
+        assert len(outcome.candidates) <= strategy.most_generations
         assert outcome.cost.discarded + outcome.cost.lookahead <= outcome.cost.flops
         if tokens is None and flops is None:
             assert all(c.finish is Finish.STOP for c in outcome.candidates) and outcome.candidates
@@ -83,7 +104,7 @@ def test_costs_add_up(strategy, seed):
     for outcome in strategy.solve(QUESTIONS[:2], FakeSampler(), HashVerifier(), seed=seed):
         own = total([*(c.cost for c in outcome.candidates), *(b.cost for b in outcome.pruned)])
         rest = outcome.cost.flops - own.flops
-        assert rest == outcome.cost.prefill - own.prefill + outcome.cost.lookahead
+        assert rest == outcome.cost.prefill - own.prefill + outcome.cost.lookahead + outcome.cost.probe
         dropped = sum(c.cost.discarded for c in outcome.candidates)
         assert dropped <= outcome.cost.discarded <= dropped + sum(b.cost.flops for b in outcome.pruned)
 
