@@ -25,7 +25,6 @@ import numpy as np
 
 from jaxreason.allocation.spread import spread
 
-
 # Strategies of one verifier and n spend within a thousandth of each other: none should lose its place to that.
 _LENIENCE = 1.01
 
