@@ -351,6 +351,7 @@ def _evidence(inputs: Inputs, looks: Looks, choice: Choice, inside: np.ndarray, 
     by_question = np.where(inside, looks.correct[:, index], np.nan).reshape(-1, num_seeds)
     by_question = by_question[~np.isnan(by_question).all(axis=1)]
     accuracy = Interval(point=rounded(choice.correct[level, index]))
+    own = inputs.cells.flops[..., index].reshape(-1)[inside]
     if len(by_question):
         estimate = bootstrap_mean(by_question, 1000)
         if estimate.low is not None and estimate.high is not None:
@@ -359,7 +360,7 @@ def _evidence(inputs: Inputs, looks: Looks, choice: Choice, inside: np.ndarray, 
         strategy=inputs.cells.cells[index].strategy,
         num_questions=rounded(inside.sum() / num_seeds),
         accuracy=accuracy,
-        flops=rounded(choice.flops[level, index]),
+        flops=rounded(own.mean()) if len(own) else rounded(inputs.cells.flops[..., index].mean()),
     )
 
 
