@@ -4,8 +4,9 @@ Two ways to spend:
 
 - `per_question`: no question gets more solutions than the budget n (the paper's). Of the cells that n pays, a bin gets the one
   with the highest accuracy, the cheapest of equals.
-- `average`: all questions together get as many FLOPs as the reference strategy takes for n solutions each, and the bins share
-  them out by how much a FLOP still buys there (`spread`): easy questions need little, hopeless ones deserve little.
+- `average`: all questions together get as many FLOPs as the reference strategy takes for n solutions each (a hundredth more is
+  let pass), and the bins share them out by how much a FLOP still buys there (`spread`): easy questions need little, hopeless
+  ones deserve little.
 
 What looking at a question costs is charged in both: in solutions where they are limited, in FLOPs everywhere. Accuracy is that
 on folds of questions that neither the bins nor the choice have seen.
@@ -23,6 +24,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxreason.allocation.spread import spread
+
+# Strategies of one verifier and n spend within a thousandth of each other: none should lose its place to that.
+_LENIENCE = 1.01
 
 
 class Mode(enum.StrEnum):
@@ -149,7 +153,7 @@ class Task:
         """`[budgets]` what a budget allows: solutions a question, or FLOPs on average."""
         if self.mode == Mode.PER_QUESTION:
             return np.array(self.budgets, float)
-        return weights_r @ self.flops[:, list(self.reference)] / weights_r.sum() * (1 + 1e-9)
+        return weights_r @ self.flops[:, list(self.reference)] / weights_r.sum() * _LENIENCE
 
     def choose(self, looks: Looks, weights_r: np.ndarray) -> Choice:
         """Chooses on weighted rows."""
