@@ -174,8 +174,8 @@ class Task:
         if self.mode == Mode.AVERAGE:  # where nobody was, nothing is spent, and the best for nothing would be the dearest
             cells = np.where(weight[None] > 0, cells, fixed[:, None])
         fixed_value = (weights_r @ self.correct[:, fixed]) / total
-        # Where all bins have the same cell, the strategy does not look (`ComputeOptimal.is_looking`).
-        is_looking = (value > fixed_value) & (cells != cells[:, :1]).any(axis=1)
+        # Where all bins have the same cell, the strategy does not look (`ComputeOptimal.is_looking`); nor for a rounding error.
+        is_looking = (value > fixed_value + 1e-12) & (cells != cells[:, :1]).any(axis=1)
         cells = np.where(is_looking[:, None], cells, fixed[:, None])
         return Choice(cuts, cells, is_looking, weight, correct, flops, float(np.where(is_looking, value, fixed_value).mean()))
 

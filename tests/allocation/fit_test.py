@@ -114,7 +114,7 @@ def test_a_choice_is_the_best_of_every_bin(drawn):
             found = [(round(choice.correct[level, cell], 9), -round(choice.flops[level, cell], 9))
                      for level, cell in enumerate(choice.cells[row])]  # fmt: skip
             assert found == [best for best, _ in chosen]
-            assert value > fixed_value[row] and len(set(choice.cells[row])) > 1
+            assert value > fixed_value[row] + 1e-9 and len(set(choice.cells[row])) > 1
             assert (looks.generations[choice.cells[row]] <= n).all()
         else:
             assert set(choice.cells[row]) == {fixed[row]}
@@ -200,7 +200,7 @@ def test_a_look_is_charged_in_flops_and_in_solutions():
 
 def test_a_look_that_an_average_budget_does_not_pay_is_not_taken():
     task, values = crossing()
-    for charge, expected in ((0.0, True), (0.5, False)):
+    for charge, expected in ((0.0, True), (3.0, True), (5.0, False)):  # a hundredth of 400 is let pass
         average = make_task(task.correct, task.flops, [4, 4], (4,), mode=Mode.AVERAGE)
         choice = average.choose(make_looks(average, values, charge=charge), np.ones(40))
         assert choice.is_looking.tolist() == [expected]

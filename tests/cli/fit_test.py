@@ -15,7 +15,7 @@ def test_a_fit_leaves_its_files_and_says_what_it_found(path, command, tmp_path):
     code, out, err = command('fit', path, '--out', tmp_path / 'out', 'budgets=[4]')
     assert code == 0 and err == ''
     assert out.startswith('80 questions, 2 seeds, 5 cells; 100 resamples\n')
-    for words in ('reference: best of n at n = 4', 'saving, charged', 'over the best fixed', 'warning'):
+    for words in ('best of n at n = 4', 'saving', 'over the best fixed', 'warning'):
         assert words in out
     for name in ('fit.json', 'config.yaml', 'allocation.yaml', 'allocation_oracle.yaml'):
         assert (tmp_path / 'out' / name).stat().st_size > 0

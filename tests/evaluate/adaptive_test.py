@@ -201,7 +201,7 @@ def fitted(world, verifiers, tmp_path):
     config = config_files.load(SolveConfig, None, solving(world, verifiers))
     lm = load_policy(config.model)
     setting = Sampler(lm, prompt=config.prompt, **vars(config.sampler)).setting
-    verifier = load_verifiers(config.verifiers, lm)['prm'].digest
+    verifier = load_verifiers(config.verifiers, lm, config.prompt)['prm'].digest
 
     def write(**changes):
         made_for = {
@@ -249,7 +249,7 @@ def solving(world, verifiers):
 def test_an_allocation_is_used_for_what_it_was_fitted_for(world, verifiers, fitted, tmp_path, changes, message):
     write, lm, config = fitted
     strategy = ComputeOptimal(allocation=str(write(**changes)))
-    judges = load_verifiers(config.verifiers, lm)
+    judges = load_verifiers(config.verifiers, lm, config.prompt)
     sampler = Sampler(lm, prompt=config.prompt, heads=heads_of(judges), **vars(config.sampler))
     table = {'adaptive': {'kind': 'compute_optimal', 'allocation': strategy.allocation}}
     one = {'prm': verifiers['prm']}

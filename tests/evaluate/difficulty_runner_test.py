@@ -135,7 +135,7 @@ def test_what_cannot_be_estimated_is_refused(path):
         (('samples=5',), 'all scores: looks at 6 samples, there are 5'),
         (('bins=0',), 'bins must be at least 1'),
         (('oracle_cuts=[1.5]',), 'pass rates that ascend'),
-        (('estimates.x={kind: probe, verifier: nobody}',), "asks the verifier 'nobody', verifiers has none"),
+        (('estimates.x={kind: probe, verifier: nobody}',), "asks 'nobody': expected a verifier of kind probe"),
     ):
         with pytest.raises(ConfigError, match=words):
             read_config(path, *overrides)
