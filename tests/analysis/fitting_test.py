@@ -81,13 +81,13 @@ def test_bins_show_what_every_cell_reaches(found):
     assert (easy['level'], easy['num_questions'], easy['pass_rate']) == (1, 40, 1.0)
     assert (hard['level'], hard['num_questions'], hard['pass_rate']) == (2, 40, 0.0)
     assert [each['chosen'][1]['strategy'] for each in (easy, hard)] == ['best of n', 'beam']
-    assert {(c['strategy'], c['n']): c['accuracy'] for c in hard['accuracy']} == {
+    assert {(c['strategy'], c['n']): c['accuracy']['point'] for c in hard['accuracy']} == {
         cell: pytest.approx(chance[1] / 100) for cell, chance in fit_run.CHANCE.items()
     }
 
 
-def test_the_allocation_is_what_was_found_and_can_be_deployed(found, path, tmp_path):
-    write_fit(tmp_path / 'out', fit_run.read_config(path), found)
+def test_the_allocation_is_what_was_found_and_can_be_deployed(found, path, inputs, tmp_path):
+    write_fit(tmp_path / 'out', fit_run.read_config(path), inputs, found)
     allocation = read_allocation(str(tmp_path / 'out' / 'allocation.yaml'))
     assert allocation == found.allocation
     assert isinstance(allocation.difficulty, Known) and allocation.difficulty.estimate == 'four'
@@ -117,11 +117,11 @@ def test_another_estimate_is_used_where_it_alone_is_there(path, inputs):
     assert isinstance(result.allocation.difficulty, FirstVotes) and result.allocation.difficulty.cuts == (0.5,)
 
 
-def test_the_same_records_give_the_same_bytes(path, found, tmp_path):
+def test_the_same_records_give_the_same_bytes(path, inputs, found, tmp_path):
     config = fit_run.read_config(path)
     again = fit(config, read_inputs(config))
     for name, result in (('a', found), ('b', again)):
-        write_fit(tmp_path / name, config, result)
+        write_fit(tmp_path / name, config, inputs, result)
     for file in ('fit.json', 'allocation_oracle.yaml', 'config.yaml'):
         assert (tmp_path / 'a' / file).read_bytes() == (tmp_path / 'b' / file).read_bytes(), file
     assert found.allocation == again.allocation
@@ -196,6 +196,6 @@ def test_an_average_budget_is_what_the_reference_spends(found):
 
 def test_the_lines_for_a_terminal_name_everything(found):
     text = '\n'.join(lines(found.metrics))
-    for words in ('reference: best of n at n = 4', 'per_question budget, estimate used: known', 'saving, charged',
-                  'votes loses', 'oracle over the best fixed', 'average budget'):  # fmt: skip
+    for words in ('as accurate as best of n at n = 4', 'per_question: no question gets more', 'estimate used: known', 'saving',
+                  'votes', 'points over the best fixed strategy', 'average: questions share'):  # fmt: skip
         assert words in text
