@@ -1,7 +1,7 @@
 """What `jaxreason difficulty` writes down: of every question the value of every estimate, and what it cost.
 
 `difficulty.jsonl` has a line a question: `question_id`, `values` and `flops` by the name of the estimate. The pass rate among
-graded samples is called `oracle`; it is free, since nobody could pay for it.
+graded samples is called `oracle`; it is free, since nobody could pay for it. `difficulty.json` sums the estimates up.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from jaxreason.core.errors import RunError
 
 FILE = 'difficulty.jsonl'
+SUMMARY = 'difficulty.json'
 ORACLE = 'oracle'
 
 
@@ -52,3 +53,16 @@ def read_known(source: str, estimate: str) -> dict[str, KnownValue]:
     if not found:
         raise RunError(f'{path}: expected a line a question, it has none: let jaxreason difficulty finish.')
     return found
+
+
+def read_probes(source: str) -> dict[str, str]:
+    """Digests of the probes that a difficulty run asked, by the name of the verifier.
+
+    Raises:
+        RunError: there is no summary, or it is damaged.
+    """
+    path = Path(source) / SUMMARY
+    try:
+        return dict(json.loads(path.read_text(encoding='utf-8')).get('probes', {}))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f'{path}: cannot be read ({error}); let jaxreason difficulty finish.') from error

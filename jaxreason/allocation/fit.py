@@ -105,6 +105,12 @@ class Choice(NamedTuple):
     flops: np.ndarray
     value: float
 
+    def only_where(self, pays: np.ndarray, task: 'Task', weights_r: np.ndarray) -> 'Choice':
+        """The same, but not looking at the other budgets, `[budgets]`."""
+        is_looking = self.is_looking & pays
+        cells = np.where(is_looking[:, None], self.cells, task.best_fixed(weights_r)[:, None])
+        return self._replace(is_looking=is_looking, cells=cells)
+
 
 class Sums(NamedTuple):
     """Weighted sums over the rows that something was scored on; they add over folds.
@@ -221,8 +227,35 @@ class Task:
         return Sums(correct, flops, weights_r.sum())
 
 
+def settle(task: Task, candidates: Sequence[Looks], weights_r: np.ndarray) -> tuple[Looks, Choice]:
+    """Chooses an estimate, the budgets at which going by it pays, and the table.
+
+    A choice per bin is never worse than a fixed one where it was made, so whether to look is decided where it was not: on each
+    half of the folds, chosen on the other half. With a single fold there are no halves, and the table's own questions decide.
+
+    Args:
+        task: what is fitted.
+        candidates: estimates of difficulty to choose from.
+        weights_r: `[rows]`, how often each counts; the rows of other folds than the fitting ones count 0.
+    """
+    folds = np.unique(task.folds[weights_r > 0])
+    halves = [weights_r * np.isin(task.folds, folds[part::2]) for part in (0, 1)]
+    if len(folds) < 2 or not all(half.any() for half in halves):
+        choices = [task.choose(looks, weights_r) for looks in candidates]
+        best = max(range(len(choices)), key=lambda index: choices[index].value)
+        return candidates[best], choices[best]
+    pairs = ((halves[0], halves[1]), (halves[1], halves[0]))
+    fixed = _added([task.score_cells(task.best_fixed(fitting), scored) for fitting, scored in pairs])
+    looking = [
+        _added([task.score(looks, task.choose(looks, fitting), scored) for fitting, scored in pairs]) for looks in candidates
+    ]
+    gains = np.array([(sums.correct - fixed.correct) / fixed.weight for sums in looking])
+    best = int(np.maximum(gains, 0).mean(axis=1).argmax())
+    return candidates[best], task.choose(candidates[best], weights_r).only_where(gains[best] > 1e-12, task, weights_r)
+
+
 def crossed(task: Task, candidates: Sequence[Looks], weights_r: np.ndarray) -> tuple[Sums, list[str]]:
-    """Fits on all folds but one and scores on that one, in turn; of several estimates the best on the fitting folds is used.
+    """Fits on all folds but one and scores on that one, in turn; the estimate is chosen on the fitting folds as well.
 
     Args:
         task: what is fitted.
@@ -237,10 +270,9 @@ def crossed(task: Task, candidates: Sequence[Looks], weights_r: np.ndarray) -> t
         inside, outside = weights_r * (task.folds == fold), weights_r * (task.folds != fold)
         if not inside.any() or not outside.any():
             continue
-        choices = [task.choose(looks, outside) for looks in candidates]
-        best = max(range(len(choices)), key=lambda index: choices[index].value)
-        sums.append(task.score(candidates[best], choices[best], inside))
-        used.append(candidates[best].name)
+        looks, choice = settle(task, candidates, outside)
+        sums.append(task.score(looks, choice, inside))
+        used.append(looks.name)
     return _added(sums), used
 
 

@@ -45,7 +45,7 @@ class Evidence:
         num_questions: in the bin; of an estimate that differs between seeds the mean. 0: nothing was known, so it has what is
             best over all questions.
         accuracy: of the strategy in this bin, on the questions that it was chosen on.
-        flops: that a question of the bin takes on average, difficulty included where it is charged.
+        flops: that it spends on a question of the bin on average; finding the bin comes on top.
     """
 
     strategy: str

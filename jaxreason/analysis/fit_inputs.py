@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.allocation.bins_file import ORACLE, read_known
+from jaxreason.allocation.bins_file import ORACLE, read_known, read_probes
 from jaxreason.allocation.cells import Cells, read_cells
 from jaxreason.allocation.estimators import FirstSamples, Known, Probe
 from jaxreason.allocation.fit import Looks
@@ -84,7 +84,7 @@ def read_inputs(config: FitConfig) -> Inputs:
         oracle=_known(config, ORACLE, 'oracle', cells, generations, config.oracle_cuts),
         predicted=_known(config, config.predicted, 'predicted', cells, generations, ()) if config.predicted else None,
         candidates=candidates,
-        environment={**environments[0], 'verifiers': _verifiers([*config.runs, config.difficulty])},
+        environment={**environments[0], 'verifiers': _verifiers(config)},
         sampler=sampling_of(trees[0]['sampler']),
         model=str(trees[0]['model']['source']),
     )
@@ -131,15 +131,18 @@ def _known(
     return looks_known(name, values, flops, cells, generations, cuts)
 
 
-def _verifiers(folders: Sequence[str]) -> dict[str, str]:
-    """Digests of the verifiers of all runs, by name.
+def _verifiers(config: FitConfig) -> dict[str, str]:
+    """Digests of the verifiers of all runs, and of the probes of the difficulty run, by name.
 
     Raises:
         RunError: one name stands for two verifiers.
     """
     found: dict[str, str] = {}
-    for folder in folders:
-        for name, digest in environment_in(Path(folder))['verifiers'].items():
+    for folder in (*config.runs, config.difficulty):
+        named = dict(environment_in(Path(folder))['verifiers'])
+        if folder == config.difficulty:
+            named |= read_probes(config.difficulty)
+        for name, digest in named.items():
             if found.setdefault(name, digest) != digest:
                 raise RunError(
                     f'{folder}: its verifier {name!r} is not that of the runs before it ({digest[:12]}, there '

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxreason.allocation.agreement import spearman
 from jaxreason.allocation.estimators import Estimator, Known
-from jaxreason.allocation.fit import Choice, Looks, Mode, Sums, Task, crossed, crossed_fixed, folds_of
+from jaxreason.allocation.fit import Choice, Looks, Mode, Sums, Task, crossed, crossed_fixed, folds_of, settle
 from jaxreason.allocation.fit_config import FitConfig
 from jaxreason.allocation.saving import Saving, percentiles, resampled_weights, saving, saving_interval
 from jaxreason.allocation.table import Allocation, Budgeted, Evidence, Fitted, Interval
@@ -77,20 +77,18 @@ def fit(config: FitConfig, inputs: Inputs) -> Result:
     }
     task = tasks[config.mode]
     rows = np.ones(num_rows) / len(cells.seeds)
-    choices = {looks.name: task.choose(looks, rows) for looks in inputs.candidates}
-    best = max(choices, key=lambda name: choices[name].value)
-    looks = next(each for each in inputs.candidates if each.name == best)
+    looks, choice = settle(task, inputs.candidates, rows)
     curve = metrics['modes'][config.mode.value]['curves']
-    estimator = dataclasses.replace(config.estimates[best], cuts=_cuts(choices[best].cuts))
-    metrics['estimate'] = best
-    metrics['looks'] = {looks.name: _look(config, inputs, looks) for looks in inputs.candidates}
+    estimator = dataclasses.replace(config.estimates[looks.name], cuts=_cuts(choice.cuts))
+    metrics['estimate'] = looks.name
+    metrics['looks'] = {each.name: _look(config, inputs, each) for each in inputs.candidates}
     if inputs.predicted is not None:
         metrics['predicted'] = {'name': config.predicted, **_look(config, inputs, inputs.predicted)}
-    oracle = task.choose(inputs.oracle, rows)
+    _, oracle = settle(task, [inputs.oracle], rows)
     known = Known(source=config.difficulty, cuts=_cuts(oracle.cuts))
     return Result(
         metrics=metrics,
-        allocation=_allocation(config, inputs, looks, choices[best], estimator, curve['charged']),
+        allocation=_allocation(config, inputs, looks, choice, estimator, curve['charged']),
         bound=_allocation(config, inputs, inputs.oracle, oracle, known, curve['oracle']),
     )
 
@@ -279,7 +277,7 @@ def _loss(
 def _bins(config: FitConfig, inputs: Inputs, task: Task) -> list[dict[str, Any]]:
     """By the oracle's bins, what every cell reaches, and what was chosen on all questions."""
     num_seeds = len(inputs.cells.seeds)
-    choice = task.choose(inputs.oracle, np.ones(len(task.folds)) / num_seeds)
+    _, choice = settle(task, [inputs.oracle], np.ones(len(task.folds)) / num_seeds)
     levels = inputs.oracle.levels(choice.cuts)
     weights = np.array(list(resampled_weights(len(inputs.cells.questions), num_seeds, config.resamples, config.seed)))
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxreason.allocation.cells import Cells
 from jaxreason.allocation.difficulty import NUM_BINS, cut_points
 from jaxreason.allocation.estimators import FirstSamples
-from jaxreason.allocation.fit import Looks, Mode, Task, folds_of
+from jaxreason.allocation.fit import Looks, Mode, Task, folds_of, settle
 from jaxreason.allocation.looking import looks_at_first, looks_known
 from jaxreason.analysis.match_inputs import Inputs, Side
 from jaxreason.core.errors import ConfigError, RunError
@@ -111,9 +111,8 @@ def _crossed(task: Task, candidates: Sequence[Looks]) -> tuple[np.ndarray, np.nd
     correct, flops = (np.empty((len(task.budgets), len(task.folds))) for _ in range(2))
     for fold in np.unique(task.folds):
         here = task.folds == fold
-        choices = [task.choose(looks, (~here).astype(float)) for looks in candidates]
-        best = max(range(len(choices)), key=lambda index: choices[index].value)
-        for whole, part in zip((correct, flops), task.applied(candidates[best], choices[best]), strict=True):
+        settled = settle(task, candidates, (~here).astype(float))
+        for whole, part in zip((correct, flops), task.applied(*settled), strict=True):
             whole[:, here] = part[:, here]
     return correct, flops
 

@@ -10,12 +10,12 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from jaxreason.allocation.agreement import spearman
-from jaxreason.allocation.bins_file import FILE, ORACLE, KnownValue
+from jaxreason.allocation.bins_file import FILE, ORACLE, SUMMARY, KnownValue
 from jaxreason.allocation.difficulty import cut_points, level_of, pass_rates
 from jaxreason.allocation.estimators import FirstSamples, Probe, bare, probed
 from jaxreason.allocation.looking import cost_in, value_in
@@ -24,12 +24,11 @@ from jaxreason.core.records import Pool, pool_from, to_line
 from jaxreason.core.stats import rounded
 from jaxreason.core.types import Question
 from jaxreason.engine.peers import Peers
+from jaxreason.engine.question_probe import QuestionProbe
 from jaxreason.evaluate.config import load_policy, load_verifiers
 from jaxreason.evaluate.difficulty_config import DifficultyConfig
 from jaxreason.evaluate.runner import Progress, evaluate
 from jaxreason.evaluate.units import POOLED
-
-SUMMARY = 'difficulty.json'
 
 
 def find_difficulty(
@@ -57,7 +56,8 @@ def find_difficulty(
         return
     lines = (out / 'pools' / f'{POOLED}.jsonl').read_text(encoding='utf-8').splitlines()
     pools = [pool_from(json.loads(line)) for line in lines]
-    found = _values(config, pools)
+    probes = _probes(config)
+    found = _values(config, pools, probes)
     questions = sorted(found[ORACLE])
     rows = [
         {
@@ -71,20 +71,33 @@ def find_difficulty(
         'samples': config.samples,
         'seeds': list(config.seeds),
         'num_questions': len(questions),
+        'probes': {name: probe.digest for name, probe in probes.items()},
         'estimates': {name: _summary(config, name, found, pools) for name in found},
     }
     write_whole(out / FILE, ''.join(to_line(row) + '\n' for row in rows))
     write_whole(out / SUMMARY, json.dumps(summary, indent=2, sort_keys=True) + '\n')
 
 
-def _values(config: DifficultyConfig, pools: Sequence[Pool]) -> dict[str, dict[str, KnownValue]]:
+def _probes(config: DifficultyConfig) -> dict[str, QuestionProbe]:
+    """The probes that estimates ask, by the name of the verifier, loaded."""
+    asked = [each.verifier for each in config.estimates.values() if isinstance(each, Probe)]
+    if not asked:
+        return {}
+    loaded = load_verifiers({name: config.verifiers[name] for name in asked}, load_policy(config.model), config.prompt)
+    return {name: cast(QuestionProbe, loaded[name]) for name in asked}  # the configuration allows no other
+
+
+def _values(
+    config: DifficultyConfig, pools: Sequence[Pool], probes: Mapping[str, QuestionProbe]
+) -> dict[str, dict[str, KnownValue]]:
     """By estimate and question; several seeds are averaged."""
     found = {ORACLE: {question: KnownValue(rate, 0) for question, rate in pass_rates(pools).items()}}
     for name, estimate in config.estimates.items():
         if isinstance(estimate, FirstSamples):
             found[name] = _looked_at(estimate, pools)
-    probes = {name: estimate for name, estimate in config.estimates.items() if isinstance(estimate, Probe)}
-    return {**found, **(_read(config, probes, pools) if probes else {})}
+        elif isinstance(estimate, Probe):
+            found[name] = _read(probes[estimate.verifier], pools)
+    return found
 
 
 def _looked_at(estimate: FirstSamples, pools: Sequence[Pool]) -> dict[str, KnownValue]:
@@ -98,19 +111,12 @@ def _looked_at(estimate: FirstSamples, pools: Sequence[Pool]) -> dict[str, Known
     }
 
 
-def _read(config: DifficultyConfig, probes: Mapping[str, Probe], pools: Sequence[Pool]) -> dict[str, dict[str, KnownValue]]:
-    """What probes say of the bare questions."""
-    lm = load_policy(config.model)
-    asked = {probe.verifier: config.verifiers[probe.verifier] for probe in probes.values()}
-    verifiers = load_verifiers(asked, lm, config.prompt)
+def _read(probe: QuestionProbe, pools: Sequence[Pool]) -> dict[str, KnownValue]:
+    """What a probe says of the bare questions."""
     questions = list(dict.fromkeys(Question(pool.question_id, pool.question) for pool in pools))
-    rows = [bare(question) for question in questions]
-    found = {}
-    for name, probe in probes.items():
-        scored = verifiers[probe.verifier].score(rows, None)
-        said = zip(questions, scored.scores, scored.costs, strict=True)
-        found[name] = {question.id: KnownValue(probed([scores]), cost.flops) for question, scores, cost in said}
-    return found
+    scored = probe.score([bare(question) for question in questions], None)
+    said = zip(questions, scored.scores, scored.costs, strict=True)
+    return {question.id: KnownValue(probed([scores]), cost.flops) for question, scores, cost in said}
 
 
 def _summary(

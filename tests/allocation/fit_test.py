@@ -1,5 +1,6 @@
 """Choosing per bin: equal to trying everything, honest about questions that it has seen, and right where the truth is known."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxreason.allocation.difficulty import cut_points, level_of
-from jaxreason.allocation.fit import Mode, crossed, crossed_fixed, folds_of
+from jaxreason.allocation.fit import Mode, crossed, crossed_fixed, folds_of, settle
 from tests.allocation.tables import make_looks, make_task
 
 VALUES = st.lists(st.integers(0, 12).map(lambda right: right / 12), min_size=1, max_size=60)
@@ -270,3 +271,18 @@ def test_folds_are_even_and_decided_by_the_ids_alone():
     for wrong in (1, 104):
         with pytest.raises(ValueError, match='from 2 to the number of questions'):
             folds_of(questions, wrong, 0)
+
+
+def test_whether_to_look_is_decided_on_questions_that_the_table_has_not_seen():
+    rng = np.random.default_rng(0)
+    looked, in_sample = [], []
+    for _ in range(20):
+        correct = (rng.random((300, 6)) < 0.5).astype(float)  # six strategies, all alike: whatever seems better is chance
+        task = make_task(correct, np.ones((300, 6)), [4] * 6, (4,), folds=np.arange(300) % 4)
+        looks = make_looks(task, rng.random(300))
+        looked.append(settle(task, [looks], np.ones(300))[1].is_looking.any())
+        in_sample.append(task.choose(looks, np.ones(300)).is_looking.any())
+    assert all(in_sample) and sum(looked) <= 12
+    task, values = crossing()
+    task = dataclasses.replace(task, folds=np.arange(len(values)) // 2 % 4)
+    assert settle(task, [make_looks(task, values)], np.ones(len(values)))[1].is_looking.all()
