@@ -12,6 +12,7 @@
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -179,11 +180,20 @@ class Allocation:
 
 
 def read_allocation(path: str) -> Allocation:
-    """Reads an allocation.
+    """Reads an allocation; a file that has not changed is read once, since a run makes its strategies many times.
 
     Raises:
         ConfigError: it cannot be read; one line, with file and line.
     """
+    try:
+        state = Path(path).stat()
+    except (OSError, ValueError):
+        return config_files.load(Allocation, Path(path))  # says what is wrong
+    return _read(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path: str, changed: int, size: int) -> Allocation:
     return config_files.load(Allocation, Path(path))
 
 
