@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreason.allocation.agreement import spearman
-from jaxreason.allocation.estimators import Estimator, Known
-from jaxreason.allocation.fit import Choice, Looks, Mode, Sums, Task, crossed, crossed_fixed, folds_of, settle
+from jaxreason.allocation.estimators import Known
+from jaxreason.allocation.fit import Looks, Mode, Sums, Task, crossed, crossed_fixed, folds_of, settle
 from jaxreason.allocation.fit_config import FitConfig
 from jaxreason.allocation.saving import Saving, percentiles, resampled_weights, saving, saving_interval
-from jaxreason.allocation.table import Allocation, Budgeted, Evidence, Fitted, Interval
+from jaxreason.allocation.table import Allocation
 from jaxreason.analysis.fit_inputs import Inputs
+from jaxreason.analysis.fitted_table import allocation_of, cuts_of
 from jaxreason.core.errors import ConfigError
-from jaxreason.core.stats import bootstrap_mean, rounded
+from jaxreason.core.stats import rounded
 
 POWER = 2.8  # standard errors that a gap must have to be found four times in five
 CURVES = ('oracle', 'predicted', 'charged')  # that choose by difficulty
@@ -79,17 +80,17 @@ def fit(config: FitConfig, inputs: Inputs) -> Result:
     rows = np.ones(num_rows) / len(cells.seeds)
     looks, choice = settle(task, inputs.candidates, rows)
     curve = metrics['modes'][config.mode.value]['curves']
-    estimator = dataclasses.replace(config.estimates[looks.name], cuts=_cuts(choice.cuts))
+    estimator = dataclasses.replace(config.estimates[looks.name], cuts=cuts_of(choice.cuts))
     metrics['estimate'] = looks.name
     metrics['looks'] = {each.name: _look(config, inputs, each) for each in inputs.candidates}
     if inputs.predicted is not None:
         metrics['predicted'] = {'name': config.predicted, **_look(config, inputs, inputs.predicted)}
     _, oracle = settle(task, [inputs.oracle], rows)
-    known = Known(source=config.difficulty, cuts=_cuts(oracle.cuts))
+    known = Known(source=config.difficulty, cuts=cuts_of(oracle.cuts))
     return Result(
         metrics=metrics,
-        allocation=_allocation(config, inputs, looks, choice, estimator, curve['charged']),
-        bound=_allocation(config, inputs, inputs.oracle, oracle, known, curve['oracle']),
+        allocation=allocation_of(config, inputs, looks, choice, estimator, curve['charged']),
+        bound=allocation_of(config, inputs, inputs.oracle, oracle, known, curve['oracle']),
     )
 
 
@@ -319,75 +320,6 @@ def _warnings(
         if ends['low_censored'] == 'at_most' or float(str(ends['low'])) <= 1:
             found.append(f'{name}: the saving is not told apart from 1x.')
     return found
-
-
-def _allocation(
-    config: FitConfig, inputs: Inputs, looks: Looks, choice: Choice, estimator: Estimator, held_out: Sequence[Mapping[str, Any]]
-) -> Allocation:
-    """The table that is chosen on all questions."""
-    levels = looks.levels(choice.cuts)
-    evidence = {
-        (level, index): _evidence(inputs, looks, choice, levels == level, level, index)
-        for level in range(len(choice.weight))
-        for index in set(choice.cells[:, level])
-    }
-    table = tuple(
-        Budgeted(
-            n=n,
-            bins=tuple(_strategy(inputs, index) for index in choice.cells[row]),
-            held_out=Interval(**held_out[row]['accuracy']),
-            flops=held_out[row]['flops'],
-            evidence=tuple(evidence[level, index] for level, index in enumerate(choice.cells[row])),
-        )
-        for row, n in enumerate(config.budgets)
-    )
-    return Allocation(difficulty=estimator, table=table, fitted=_fitted(config, inputs))
-
-
-def _evidence(inputs: Inputs, looks: Looks, choice: Choice, inside: np.ndarray, level: int, index: int) -> Evidence:
-    num_seeds = len(inputs.cells.seeds)
-    by_question = np.where(inside, looks.correct[:, index], np.nan).reshape(-1, num_seeds)
-    by_question = by_question[~np.isnan(by_question).all(axis=1)]
-    accuracy = Interval(point=rounded(choice.correct[level, index]))
-    own = inputs.cells.flops[..., index].reshape(-1)[inside]
-    if len(by_question):
-        estimate = bootstrap_mean(by_question, 1000)
-        if estimate.low is not None and estimate.high is not None:
-            accuracy = dataclasses.replace(accuracy, low=rounded(estimate.low), high=rounded(estimate.high))
-    return Evidence(
-        strategy=inputs.cells.cells[index].strategy,
-        num_questions=rounded(inside.sum() / num_seeds),
-        accuracy=accuracy,
-        flops=rounded(own.mean()) if len(own) else rounded(inputs.cells.flops[..., index].mean()),
-    )
-
-
-def _strategy(inputs: Inputs, index: int) -> Any:
-    cell = inputs.cells.cells[index]
-    return inputs.strategies[cell.strategy].at(cell.n)
-
-
-def _fitted(config: FitConfig, inputs: Inputs) -> Fitted:
-    environment, cells = inputs.environment, inputs.cells
-    return Fitted(
-        mode=config.mode.value,
-        policy=environment['weights'],
-        tokenizer=environment['tokenizer'],
-        prompt=environment['prompt'],
-        sampler=dict(inputs.sampler),
-        verifiers=dict(environment['verifiers']),
-        data=environment['data'],
-        num_questions=len(cells.questions),
-        seeds=cells.seeds,
-        grid={label: tuple(cell.n for cell in cells.cells if cell.strategy == label) for label in cells.strategies},
-        folds=config.folds,
-        runs=config.runs,
-    )
-
-
-def _cuts(cuts: np.ndarray) -> tuple[float, ...]:
-    """As numbers that a file can hold: a cut that nothing reaches lies above all values."""
-    return tuple(float(min(cut, np.finfo(np.float64).max)) for cut in cuts)
 
 
 def _interval(point: float, values: np.ndarray) -> dict[str, Any]:
