@@ -214,14 +214,24 @@ def bars(name: str, points: Frame) -> list[list[float]]:
     return [below, above]
 
 
+def draw_bars(ax: 'Axes', x: Sequence[float], points: Frame, colour: str, line: str = '-', cap: float = 3) -> None:
+    """Intervals as bars, wherever they lie: what is chosen again in every resample may have its point outside of its own."""
+    known = [(at, row['low'], row['high']) for at, row in zip(x, points, strict=True) if row['low'] is not None]
+    if not known:
+        return
+    middles, halves = ([(high + sign * low) / 2 for _, low, high in known] for sign in (1, -1))
+    places = [at for at, _, _ in known]
+    drawn = ax.errorbar(places, middles, yerr=halves, fmt='none', ecolor=colour, capsize=cap, elinewidth=1.2)
+    for bar in drawn[2]:
+        bar.set_linestyle(line)
+
+
 def draw_interval(ax: 'Axes', x: Sequence[float], points: Frame, colour: str, as_bars: bool = False) -> None:
     """The interval of accuracy: a band along a curve, a bar at a single point or where curves are many."""
-    y, (below, above) = [row['accuracy'] for row in points], bars('accuracy', points)
     if len(points) == 1 or as_bars:
-        ax.errorbar(x, y, yerr=[below, above], fmt='none', ecolor=colour, capsize=2 if as_bars else 3, elinewidth=1)
+        draw_bars(ax, x, points, colour, cap=2 if as_bars else 3)
         return
-    low = [value - bar for value, bar in zip(y, below, strict=True)]
-    high = [value + bar for value, bar in zip(y, above, strict=True)]
+    low, high = ([row['accuracy'] if row[end] is None else row[end] for row in points] for end in ('low', 'high'))
     ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 

@@ -11,7 +11,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxreason.analysis.difficulty_figures import TOGETHER, plot_by_difficulty
-from jaxreason.analysis.drawing import Frame, Look, Plot, bars, draw_interval, flops_tick, grouped, looks, percent, set_height
+from jaxreason.analysis.drawing import (
+    Frame,
+    Look,
+    Plot,
+    draw_bars,
+    draw_interval,
+    flops_tick,
+    grouped,
+    looks,
+    percent,
+    set_height,
+)
 from jaxreason.core.quantities import quantity
 from jaxreason.core.terminal import printable
 
@@ -188,19 +199,8 @@ def plot_gaps(ax: 'Axes', frame: Frame) -> None:
         x = [places[row['n']] + 0.16 * (index - (len(groups) - 1) / 2) for row in points]
         y = [row['gap'] for row in points]
         fill = _TINT if name == 'charged' else 'none'
-        ax.errorbar(
-            x,
-            y,
-            yerr=bars('gap', points),
-            fmt=_MARKS[name],
-            color=_TINT,
-            mfc=fill,
-            capsize=3,
-            elinewidth=1.2,
-            label=NAMES[name],
-        )
-        for container in ax.containers[-1][2]:
-            container.set_linestyle(_LINES[name])
+        draw_bars(ax, x, points, _TINT, _LINES[name])
+        ax.plot(x, y, _MARKS[name], color=_TINT, mfc=fill, label=NAMES[name])
     ax.axhline(0, color=ink, linewidth=1)
     ax.axvline(places['all'] - 0.7, color=ink, linewidth=0.6, alpha=0.5)
     ax.set_xticks(list(places.values()), [f'n = {n}' if n != 'all' else 'mean of all' for n in places])
@@ -277,9 +277,8 @@ def plot_losses(ax: 'Axes', frame: Frame) -> None:
         colour, marker, _ = tints[row['estimate']]
         # Estimates from equally many samples cost nearly the same.
         x = row['flops'] * math.exp(0.02 * index)
-        ax.errorbar(
-            [x], [row['loss']], yerr=bars('loss', [row]), fmt=marker, color=colour, capsize=3, elinewidth=1.2, label=_told(row)
-        )
+        draw_bars(ax, [x], [row], colour)
+        ax.plot([x], [row['loss']], marker, color=colour, label=_told(row))
     ax.axhline(0, color=ax.xaxis.label.get_color(), linewidth=1)
     ax.xaxis.set_major_formatter(flops_tick)
     ax.set_xlabel('FLOPs of a look at a question')

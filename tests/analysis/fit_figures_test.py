@@ -133,3 +133,16 @@ def test_without_a_predicted_curve(tmp_path):
     metrics = make_fit(tmp_path, predicted='')[2].metrics
     _, lines = drawn(by_name(metrics)['accuracy_against_flops_per_question'])
     assert fit_figures.NAMES['predicted'] not in lines and fit_figures.NAMES['charged'] in lines
+
+
+def test_a_point_outside_of_its_interval_is_drawn_where_it_is():
+    # What is chosen again in every resample may shift all of them: then the interval leaves its point out.
+    frame = [{'curve': 'charged', 'n': n, 'gap': 2.0, 'low': -1.0, 'high': 1.5} for n in (4, 'all')]
+    ax = Figure().add_subplot()
+    fit_figures.plot_gaps(ax, frame)
+    assert [list(line.get_ydata()) for line in ax.lines if line.get_label() == fit_figures.NAMES['charged']] == [[2.0, 2.0]]
+    spans = [segment for bars in ax.collections for segment in bars.get_segments()]
+    assert [sorted(segment[:, 1]) for segment in spans] == [[-1.0, 1.5]] * 2
+    fit_figures.plot_losses(
+        Figure().add_subplot(), [{'estimate': 'votes', 'flops': 10.0, 'loss': 0.5, 'low': 0.6, 'high': 0.9}]
+    )
