@@ -152,10 +152,8 @@ class ComputeOptimal(Strategy):
                 yield Take(look.rows, ())
             outcome = yield from strategy.search(question, budget - look.cost)
             outcome = dataclasses.replace(outcome, cost=outcome.cost + _as_probe(look.cost))
-        if outcome.answer is None and look.drawn:
-            return _from_look(
-                outcome, look, self.table.difficulty
-            )  # the budget ended with looking, or nothing else names an answer
+        if outcome.answer is None and look.drawn:  # the budget ended with looking, or nothing else names an answer
+            return _from_look(outcome, look, self.table.difficulty)
         return dataclasses.replace(outcome, level=level)
 
 
