@@ -75,5 +75,5 @@ def test_a_probe_does_not_judge_and_a_judge_is_no_probe(refused, world):
 
 @pytest.mark.parametrize('verifiers', ['{}', '{prm: {source: runs/prm}}'])
 def test_an_estimate_of_difficulty_asks_a_probe(verifiers):
-    with pytest.raises(ConfigError, match='estimates.bare: asks prm about bare questions: name a verifier of kind probe so'):
+    with pytest.raises(ConfigError, match="estimates.bare: asks 'prm': expected a verifier of kind probe"):
         config_files.load(DifficultyConfig, None, [f'verifiers={verifiers}', 'estimates={bare: {kind: probe, verifier: prm}}'])
