@@ -19,6 +19,7 @@ from jaxreason.core.errors import ConfigError, JaxreasonError, ProcessError
 from jaxreason.core.terminal import printable
 
 VERBS = {
+    'reproduce': 'the paper in one command: train, search, fit, compare, report; resumable',
     'solve': 'answer a question, or a file of questions, and show the votes',
     'evaluate': 'problems x strategies x budgets x seeds -> records, metrics, a table; resumable',
     'train': 'a policy learns worked solutions (sft); resumable',

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from jaxreason.cli import status
 from jaxreason.core.judged_steps import JudgedSteps
 from jaxreason.core.labels import LabelledQuestion
 from jaxreason.core.terminal import printable
@@ -37,6 +38,7 @@ class Display(abc.ABC):
             console=self._console,
             disable=not sys.stdout.isatty(),
         )
+        self._began: int | None = None
         self._task = self._bar.add_task('units', total=None, rate='')
 
     def __enter__(self) -> 'Display':
@@ -53,9 +55,17 @@ class Display(abc.ABC):
     def show(self, progress: RunProgress) -> None:
         """Moves the bar, and prints a row if a unit was finished."""
         rate = f'{progress.tokens / progress.seconds:.0f} tokens/s' if progress.seconds > 1 else ''
+        self._tell(progress)
         self._bar.update(self._task, completed=progress.done, total=progress.total, rate=rate)
         if progress.finished and not self._quiet:
             self._console.print(self._row(progress, progress.finished).append(f'  {rate}'))
+
+    def _tell(self, progress: RunProgress) -> None:
+        if self._began is None:  # units that an earlier session finished say nothing about this one's speed
+            self._began = progress.done
+        new = progress.done - self._began
+        left = progress.seconds / new * (progress.total - progress.done) if new else None
+        status.tell(progress.done, progress.total, progress.tokens / max(progress.seconds, 1.0), left)
 
     @abc.abstractmethod
     def _row(self, progress: RunProgress, finished: Any) -> Text:

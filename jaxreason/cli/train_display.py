@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jaxreason.cli import status
 from jaxreason.core.quantities import quantity
 from jaxreason.core.terminal import printable
 
@@ -42,6 +43,7 @@ class TrainDisplay:
 
     def show(self, progress: 'Progress') -> None:
         """Moves the live line; prints one after an evaluation, at the end, and from time to time."""
+        status.tell(progress.step, progress.steps, progress.tokens_per_second, progress.seconds_left)
         if self._quiet:
             return
         line = line_of(progress)

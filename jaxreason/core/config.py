@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 
 from jaxreason.core import yaml_text
 from jaxreason.core.errors import ConfigError
-from jaxreason.core.overrides import Parts, apply, item_index, origin_of
+from jaxreason.core.overrides import Parts, apply, item_index, origin_of, unwrapped
 from jaxreason.core.yaml_text import join, shown
 
 T = TypeVar('T')
@@ -48,6 +48,11 @@ class Kinds:
 @dataclasses.dataclass(frozen=True)
 class AnyFloat:
     """Marks a float field that may be infinite or NaN, in `Annotated[float, AnyFloat()]`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """Marks a mapping that is kept as the plain values that were given, in `Annotated[dict, Plain()]`: others read it later."""
 
 
 class _Invalid(Exception):
@@ -139,6 +144,10 @@ def _convert(hint: Any, value: Any, where: str, base: Any) -> Any:
             return _of_kind(kinds, value, where, base)
         if _mark(args, AnyFloat) and isinstance(value, float):
             return value
+        if _mark(args, Plain):
+            if not isinstance(value, dict):
+                raise _Invalid(where, f'expected a mapping, got {shown(value)}.')
+            return unwrapped(value)
         return _convert(args[0], value, where, base)
     if origin in (Union, types.UnionType):
         return _convert(_member(hint, value, where), value, where, base)
@@ -240,7 +249,7 @@ def _accepts(hint: Any, value: Any) -> bool:
     """Whether a plain value has the shape of `hint`, without looking inside."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return isinstance(value, dict) if _mark(args, Kinds) else _accepts(args[0], value)
+        return isinstance(value, dict) if _mark(args, Kinds) or _mark(args, Plain) else _accepts(args[0], value)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in args)
     if origin is tuple and args[1:] == (...,):
@@ -326,6 +335,8 @@ def _listed(valid: Mapping[str, Any]) -> str:
 def _plain(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
+        if _mark(args, Plain):
+            return value
         kinds = _mark(args, Kinds)
         if not kinds:
             return _plain(args[0], value, where)

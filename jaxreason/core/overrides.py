@@ -12,6 +12,13 @@ class Parts(dict):
     """Overrides inside a value that the file does not give: laid over the default, item by item."""
 
 
+def unwrapped(value: Any) -> Any:
+    """A value without the marks of overrides in it."""
+    if isinstance(value, dict):
+        return {key: unwrapped(item) for key, item in value.items()}
+    return [unwrapped(item) for item in value] if isinstance(value, list) else value
+
+
 def apply(tree: dict[str, Any], origins: dict[str, str], override: str) -> None:
     """Sets one value, making the mappings on the way to it.
 

@@ -1,0 +1,66 @@
+"""`python -m jaxreason.cli.worker --log FILE --cores 0,1 -- VERB ...`: a verb at work for a pipeline.
+
+It prints to a file, tells its progress as JSON lines on standard output, and ends when its standard input does: whoever started
+it holds the other end, so that it ends with that process however that one ended.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxreason.cli import status
+from jaxreason.cli.main import main
+
+_SECONDS = 0.5  # between two lines of progress
+_ORPHANED = 137  # exit code, as of SIGKILL
+
+
+def work(argv: Sequence[str]) -> int:
+    """Runs a verb; returns its exit code."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--log', type=Path, required=True)
+    parser.add_argument('--cores', type=lambda text: {int(core) for core in text.split(',')}, required=True)
+    split = list(argv).index('--')
+    args = parser.parse_args(argv[:split])
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if hasattr(os, 'sched_setaffinity'):
+        os.sched_setaffinity(0, args.cores)
+    pipe = os.dup(sys.stdout.fileno())
+    log = os.open(args.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(log, stream.fileno())
+    status.listen(_Teller(pipe))
+    return main(argv[split + 1 :])
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(_ORPHANED)
+
+
+class _Teller:
+    """Writes progress to a descriptor, not too often, and whatever is the last word."""
+
+    def __init__(self, pipe: int):
+        self._pipe = pipe
+        self._told = 0.0
+
+    def __call__(self, done: int, total: int, rate: float, left: float | None) -> None:
+        now = time.monotonic()
+        if now - self._told < _SECONDS and done < total:
+            return
+        self._told = now
+        try:
+            os.write(self._pipe, (json.dumps([done, total, round(rate, 1), left]) + '\n').encode())
+        except OSError:  # nobody listens any more: the thread above ends the process
+            return
+
+
+if __name__ == '__main__':
+    sys.exit(work(sys.argv[1:]))

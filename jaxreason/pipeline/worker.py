@@ -1,0 +1,155 @@
+"""One stage at work: its processes, what they last told of their progress, and their end."""
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxreason.core.errors import RunError
+from jaxreason.pipeline.stage import Place
+
+_LAST = 4_000  # bytes of a log that an error is looked for in
+
+
+class Status(NamedTuple):
+    """How far a stage is.
+
+    Attributes:
+        done: units of work: questions, or steps of training.
+        total: of them.
+        rate: tokens a second.
+        left: seconds; None where that is not known yet.
+    """
+
+    done: int = 0
+    total: int = 0
+    rate: float = 0.0
+    left: float | None = None
+
+
+class Slot(NamedTuple):
+    """What a worker has for itself: its number, and processor cores."""
+
+    index: int
+    cores: tuple[int, ...]
+
+
+class Running:
+    """A stage that has begun."""
+
+    def __init__(self, place: Place, slots: Sequence[Slot], command: Sequence[str]):
+        """Starts a process in every slot.
+
+        Args:
+            place: of the stage, its configuration written.
+            slots: one for a stage that runs alone, all for a shared one.
+            command: what runs a verb in a process that ends when its standard input does: it is given `--cores`, `--log`,
+                `--` and the words, and writes a `Status` as a JSON list a line.
+
+        Raises:
+            RunError: a process cannot be started.
+        """
+        self.place = place
+        self.slots = tuple(slots)
+        self.began = time.monotonic()
+        self._statuses = [Status() for _ in slots]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        port = _free_port() if len(slots) > 1 else 0
+        try:
+            for index, slot in enumerate(slots):
+                words = [*_words(place), *_share(place, index, len(slots), port)]
+                log = place.log if index == 0 else place.log.with_suffix(f'.{index}.log')
+                options = ['--log', str(log), '--cores', ','.join(map(str, slot.cores))]
+                self._processes.append(self._start([*command, *options, '--', *words], index))
+        except OSError as error:
+            self.kill()
+            raise RunError(f'stage {place.name}: cannot start a process ({error.strerror}).') from error
+
+    def _start(self, words: Sequence[str], index: int) -> 'subprocess.Popen[bytes]':
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        threading.Thread(target=self._listen, args=(process, index), daemon=True).start()
+        return process
+
+    def _listen(self, process: 'subprocess.Popen[bytes]', index: int) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                self._statuses[index] = Status(*json.loads(line))
+            except (ValueError, TypeError):  # a library that writes to the descriptor itself
+                continue
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.began
+
+    @property
+    def status(self) -> Status:
+        """As its first process tells it, which counts what all have done."""
+        return self._statuses[0]
+
+    def poll(self) -> int | None:
+        """The exit code once all processes have ended, the first that is not 0; None before."""
+        codes = [process.poll() for process in self._processes]
+        if any(code is None for code in codes):
+            return None
+        return next((code for code in codes if code), 0)
+
+    def interrupt(self) -> None:
+        """Asks it to stop where nothing is lost."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Ends it at once: what it has finished is on disk."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def explain(self, code: int) -> str:
+        """Why it ended with that code, in a line."""
+        if code < 0:
+            more = '; memory may have run out' if -code == signal.SIGKILL else ''
+            return f'ended by signal {-code}{more}'
+        for number in range(len(self._processes)):
+            log = self.place.log if number == 0 else self.place.log.with_suffix(f'.{number}.log')
+            lines = [line for line in _tail(log) if line.startswith('jaxreason: error: ')]
+            if lines:
+                return lines[-1].removeprefix('jaxreason: error: ')
+        lines = _tail(self.place.log)
+        return lines[-1] if lines else f'exit code {code}'
+
+
+def _words(place: Place) -> list[str]:
+    return [*place.stage.verb.split(), str(place.config_file), '--out', str(place.folder)]
+
+
+def _share(place: Place, index: int, count: int, port: int) -> list[str]:
+    """How a process is told of the others; those of other launchers are not meant."""
+    if place.stage.verb in ('fit', 'match', 'report'):
+        return []
+    if count == 1:
+        return ['--processes', '1']
+    return ['--processes', str(count), '--process-id', str(index), '--coordinator', f'localhost:{port}']
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(('localhost', 0))
+        return found.getsockname()[1]
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        with path.open('rb') as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _LAST))
+            return [line for line in file.read().decode(errors='replace').splitlines() if line.strip()]
+    except OSError:
+        return []
