@@ -35,7 +35,7 @@ class Status(NamedTuple):
 class Slot(NamedTuple):
     """What a worker has for itself: its number, and processor cores."""
 
-    index: int
+    number: int
     cores: tuple[int, ...]
 
 
