@@ -4,7 +4,6 @@ The page is a single file without scripts or requests, readable on a phone and i
 """
 
 import collections
-import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -226,7 +225,7 @@ def _shown(metrics: Metrics) -> Mapping[str, Any]:
 
 def _trees(records: Sequence[Record], pools: Mapping[tuple[str, str], Pool], step_delimiter: str) -> list[str]:
     """The trees of a question, folded: of every strategy that grew one that of its largest n."""
-    largest = {tables.label(dataclasses.asdict(record)): record for record in sorted(records, key=lambda record: record.n)}
+    largest = {tables.label(vars(record)): record for record in sorted(records, key=lambda record: record.n)}
     names = dict.fromkeys(record.pool for _, record in sorted(largest.items()))
     found = [pools[name, records[0].question_id] for name in names if (name, records[0].question_id) in pools]
     return [tree for pool in found if (tree := folded_tree(pool, step_delimiter)) is not None]
@@ -269,7 +268,7 @@ def _answers(records: Sequence[Record]) -> str:
     """What every strategy answered at its largest n, with the votes."""
     largest: dict[str, Record] = {}
     for record in sorted(records, key=lambda record: record.n):
-        largest[tables.label(dataclasses.asdict(record))] = record
+        largest[tables.label(vars(record))] = record
     rows = []
     for label, record in sorted(largest.items()):
         votes = [f'{page.clipped(answer, 60)} × {weight:.3g}' for answer, weight in record.votes[:5]]

@@ -118,8 +118,17 @@ class Record:
 
 def to_line(value: Any) -> str:
     """A dataclass or JSON value as one line without a newline: sorted keys, no NaN, ASCII, shortest floats."""
-    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-    return json.dumps(plain, sort_keys=True, separators=(',', ':'), allow_nan=False, ensure_ascii=True)
+    return _ENCODER.encode(value)
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass as they are: the encoder asks again for those inside."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        raise TypeError(f'expected a dataclass or a JSON value, got {type(value).__name__}')
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(',', ':'), allow_nan=False, ensure_ascii=True, default=_fields_of)
 
 
 def pool_from(fields: Mapping[str, Any]) -> Pool:
