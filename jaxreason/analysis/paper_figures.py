@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxreason.analysis.contrasts import Cell
-from jaxreason.analysis.drawing import Frame, Look, Plot, bars, draw_bars, flops_tick, grouped, looks, percent, set_height
+from jaxreason.analysis.drawing import Frame, Look, Plot, bars, flops_tick, grouped, looks, percent, set_height
 from jaxreason.analysis.matching_figures import duel_frame, matching_figures
 from jaxreason.analysis.paper_config import SearchLabels
 from jaxreason.analysis.paper_inputs import Part
@@ -164,12 +164,13 @@ def plot_curves(ax: 'Axes', frame: Frame, styles: Styles, x: str = 'generations'
     """
     ink = ax.xaxis.label.get_color()
     curves = _by_curve(frame, 'curve')
-    for index, (name, points) in enumerate(curves.items()):
+    for index, (name, found) in enumerate(curves.items()):
         colour, marker, line = styles[name]
+        points = sorted(found, key=lambda row: row[x])
         nudge = 2 ** (min(0.1, 0.4 / len(curves)) * (index - (len(curves) - 1) / 2)) if x == 'generations' else 1.0
         at = [nudge * row[x] for row in points]
         ax.plot(at, [row['accuracy'] for row in points], f'{marker}{line}', color=colour, label=name)
-        draw_bars(ax, at, points, colour, cap=2)
+        _draw_ends(ax, at, points, colour)
     for name, points in _by_curve(frame, 'fixed').items():
         ax.plot([row[x] for row in points], [row['accuracy'] for row in points], '-', color=ink, label=name, **_BAND)
     for name, points in _by_curve(frame, 'line').items():
@@ -182,6 +183,14 @@ def plot_curves(ax: 'Axes', frame: Frame, styles: Styles, x: str = 'generations'
     else:
         _n_axis(ax, sorted({row[x] for row in frame}))
     ax.set_ylabel('accuracy, %')
+
+
+def _draw_ends(ax: 'Axes', at: Sequence[float], points: Frame, colour: str) -> None:
+    """Intervals as faint bars, so that many of them do not hide the curves."""
+    known = [(place, row['low'], row['high']) for place, row in zip(at, points, strict=True) if row['low'] is not None]
+    if known:
+        places, low, high = zip(*known, strict=True)
+        ax.vlines(places, low, high, colors=colour, linewidth=1.6, alpha=0.45)
 
 
 def _by_curve(frame: Frame, drawn: str) -> dict[str, list[Mapping[str, Any]]]:
@@ -233,7 +242,7 @@ def plot_gaps(ax: 'Axes', frame: Frame, styles: Styles) -> None:
     for index, (name, points) in enumerate(groups.items()):
         colour, marker, line = styles[name]
         at = [row['n'] * 2 ** (0.14 * (index - (len(groups) - 1) / 2)) for row in points]
-        draw_bars(ax, at, points, colour, cap=2)
+        _draw_ends(ax, at, points, colour)
         ax.plot(at, [row['gap'] for row in points], f'{marker}{line}', color=colour, label=name, linewidth=1.2)
     ax.axhline(0, color=ax.xaxis.label.get_color(), linewidth=1)
     _n_axis(ax, sorted({row['n'] for row in frame}))
@@ -302,7 +311,7 @@ def plot_bins(ax: 'Axes', frame: Frame, styles: Styles) -> None:
                 colour, marker, line = styles[name]
                 at = [level + place(row['n']) + 0.05 * (2 * index - 1) for row in points]
                 ax.plot(at, y, f'{marker}{line}', color=colour, label=label, linewidth=1.4)
-                draw_bars(ax, at, points, colour, cap=1.5)
+                _draw_ends(ax, at, points, colour)
     sizes = {row['level']: row['num_questions'] for row in frame}
     ax.set_xticks([level + place(n) for level in levels for n in ns], [str(n) for _ in levels for n in ns], minor=True)
     ax.xaxis.remove_overlapping_locs = False  # the middle n lies where the level does

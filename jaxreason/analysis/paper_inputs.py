@@ -163,7 +163,7 @@ def _part(folder: str, difficulty: str, fit: str) -> Part:
         strategies=strategies_in(yaml_text.read(Path(folder) / 'config.yaml')[0]),
         bins={name: _bins(difficulty, estimate, run.name, asked) for name, estimate in names.items()},
         fit=fitted,
-        parameters=_parameters(run),
+        parameters=_parameters(Path(folder), run),
     )
 
 
@@ -205,10 +205,13 @@ def _bins(difficulty: str, estimate: str, run: str, asked: list[str]) -> Bins:
     )
 
 
-def _parameters(run: Run) -> int | None:
-    """Of the policy, where the folder that trained it is at hand."""
+def _parameters(folder: Path, run: Run) -> int | None:
+    """Of the policy, where the folder that trained it is at hand: as the run names it, or beside the run."""
     if not run.model:
         return None
-    path = Path(run.model) / 'environment.json'
-    number = (object_of(path) or {}).get('parameters') if path.is_file() else None
-    return number if isinstance(number, int) else None
+    for place in (Path(run.model), folder.parent / Path(run.model).name):
+        path = place / 'environment.json'
+        number = (object_of(path) or {}).get('parameters') if path.is_file() else None
+        if isinstance(number, int):
+            return number
+    return None

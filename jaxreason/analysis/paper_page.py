@@ -75,7 +75,7 @@ def sections_of(inputs: PaperInputs) -> list[Section]:
             'Compute-optimal search',
             paper_figures.compute_optimal_figures(part, 'compute_optimal', styles),
             paper_savings.search_saving(part),
-            [paper_savings.over_fixed(part)],
+            tables=[_worth(part)],
         ),
         *_revisions(inputs),
         _duel(inputs),
@@ -114,8 +114,13 @@ def _revisions(inputs: PaperInputs) -> Iterator[Section]:
         _CHOSEN,
         paper_figures.compute_optimal_figures(part, 'compute_optimal_revisions', styles),
         paper_savings.revision_saving(part),
-        [paper_savings.over_fixed(part)],
+        tables=[_worth(part)],
     )
+
+
+def _worth(part: Part) -> str:
+    heads, *rows = paper_savings.worth(part)
+    return _cards(heads, [[page.text(cell) for cell in row] for row in rows])
 
 
 def _duel(inputs: PaperInputs) -> Section:
@@ -198,21 +203,36 @@ def _run_row(name: str, part: Part) -> tuple[str, ...]:
 
 
 def _summary(sections: Sequence[Section]) -> str:
+    """A row a finding; of a section that was left out a single one."""
     rows = []
     for section in sections:
-        for finding in section.findings:
-            link = f'<a href="#{section.anchor}">{page.text(section.title)}</a>'
-            rows.append([link, page.text(_sentence(finding.paper)), page.text(finding.short), _badge(finding.verdict)])
-    return _cards(('section', 'the paper', 'here', 'verdict'), rows)
+        link = f'<a href="#{section.anchor}">{page.text(section.title)}</a>'
+        for finding in section.findings[: 1 if _why_left_out(section) else None]:
+            here = finding.ours if finding.verdict is Verdict.ABSENT else finding.short
+            rows.append([link, page.text(_sentence(finding.paper)), page.text(here), _badge(finding.verdict)])
+            link = ''
+    return _cards(('', 'the paper', 'here', ''), rows)
+
+
+def _why_left_out(section: Section) -> str | None:
+    """The one reason why nothing of a section was run; None where something was."""
+    reasons = {finding.ours for finding in section.findings if finding.verdict is Verdict.ABSENT}
+    is_left_out = len(reasons) == 1 and all(finding.verdict is Verdict.ABSENT for finding in section.findings)
+    return reasons.pop() if is_left_out else None
 
 
 def _section(section: Section) -> Iterator[str]:
-    yield f'<section id="{section.anchor}"><h2>{page.text(section.title)}</h2><div class="pair"><div>'
+    yield f'<section id="{section.anchor}"><h2>{page.text(section.title)}</h2>'
+    why = _why_left_out(section)
+    if why is not None and not section.figures:
+        told = '; '.join(f'{finding.paper} ({finding.where})' for finding in section.findings)
+        yield f'<div class="finding"><p><b>The paper</b>: {page.text(told)}.</p>'
+        yield f'<p><b>Here</b>: {page.text(why)}.</p><p>{_badge(Verdict.ABSENT)}</p></div></section>'
+        return
+    yield '<div class="pair"><div>'
     for figure in section.figures:
         yield f'<h3>{page.text(figure.title)}</h3>'
         yield picture_of(figure.name, figure.plot, figure.frame, paper_figures.WIDTH)
-    if not section.figures:
-        yield '<p class="quiet">Nothing was run here, so there is no figure.</p>'
     yield '</div><div>'
     for finding in section.findings:
         yield _finding(finding)
@@ -242,10 +262,13 @@ def _cards(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [f'<tr class="heads">{"".join(f"<th>{page.text(head)}</th>" for head in heads)}</tr>']
     for row in rows:
         cells = zip(heads, row, strict=True)
-        lines.append(
-            f'<tr>{"".join(f"<td data-head={chr(34)}{page.text(head)}{chr(34)}>{cell}</td>" for head, cell in cells)}</tr>'
-        )
+        lines.append(f'<tr>{"".join(_card_cell(head, cell) for head, cell in cells)}</tr>')
     return f'<div class="cards"><table>{"".join(lines)}</table></div>'
+
+
+def _card_cell(head: str, cell: str) -> str:
+    name = f' data-head="{page.text(head)}"' if head and cell else ''
+    return f'<td{name}>{cell}</td>'
 
 
 def figures_of(sections: Sequence[Section]) -> list[PaperFigure]:

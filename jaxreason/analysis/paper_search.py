@@ -81,17 +81,15 @@ def _lookahead(part: Part, labels: SearchLabels) -> Finding:
     costs = {n: part.generations(Cell(label, n)) for n in answers.ns(label)}
     shared = [n for n, cost in costs.items() if cost in answers.ns(labels.best_of_n)]
     if not shared:
-        return _LOOKAHEAD.absent(
-            no_strategy(label) if not costs else f'{label} has no n that costs as much as another strategy'
-        )
+        return _LOOKAHEAD.absent(f'{label} never costs as much as another strategy' if costs else no_strategy(label))
     n = shared[-1]
     cost = costs[n]
     others = [each for each in (labels.best_of_n, labels.beam) if cost in answers.ns(each)]
     gaps = {each: answers.difference(Cell(label, n), Cell(each, cost)) for each in others}
     told = ', '.join(f'{points(gap)} against {each}' for each, gap in gaps.items())
-    ours = f'{label} at n = {n} costs {cost} generations and reaches {share(answers.accuracy(Cell(label, n)))}, {told}'
-    short = f'{told}, at {cost} generations'
-    return _LOOKAHEAD.found(f'{ours}; {beside(part, cost)}', short, of_all(of_sign(gap, -1) for gap in gaps.values()))
+    ours = f'for {cost} generations {label} reaches {share(answers.accuracy(Cell(label, n)))}, {told}; {beside(part, cost)}'
+    short = f'{told}, for {cost} generations'
+    return _LOOKAHEAD.found(ours, short, of_all(of_sign(gap, -1) for gap in gaps.values()))
 
 
 def by_difficulty(part: Part, labels: SearchLabels) -> list[Finding]:
