@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 WIDTH = 4.4  # inches; of the page's column on a phone, which makes 10 points 11 pixels high
 GREEDY, FIXED = 'greedy', 'best fixed strategy'
 _CHOSEN = {'oracle': 'oracle (upper bound)', 'predicted': 'predicted, uncharged', 'charged': 'charged'}
+_ORM = '#77b82a'  # far from the colour of best-of-N, beside which it stands
 _TINT = '#c65aa5'  # of compute-optimal in `drawing`
 _STYLES = {'oracle': Look(_TINT, '^', '--'), 'predicted': Look(_TINT, 's', ':'), 'charged': Look(_TINT, 'o', '-')}
 _SHOWN = (4, 16, 64, 256)  # n within a bin, as in the paper's figure 3
@@ -51,7 +52,10 @@ Styles = Mapping[str, Look]
 
 def styles_of(part: Part, labels: SearchLabels) -> dict[str, Look]:
     """How the strategies of the searches are drawn, alike in every figure."""
-    return looks([*part.answers.labels, *labels.aggregations.values(), 'compute_optimal'])
+    styles = looks([*part.answers.labels, 'compute_optimal'])
+    if labels.orm in styles:
+        styles[labels.orm] = styles[labels.orm]._replace(colour=_ORM)
+    return styles
 
 
 # Accuracy against what is spent.
@@ -199,7 +203,7 @@ def _by_curve(frame: Frame, drawn: str) -> dict[str, list[Mapping[str, Any]]]:
 
 def _level_line(ax: 'Axes', name: str, accuracy: float) -> None:
     colour = '#7d8590' if name == GREEDY else ax.xaxis.label.get_color()
-    line = '--' if name == GREEDY else '-'
+    line = '-.' if name == GREEDY else '-'
     ax.axhline(accuracy, color=colour, linestyle=line, label=name, **({'linewidth': 1.4} if name == GREEDY else _BAND))
 
 
@@ -304,7 +308,7 @@ def plot_bins(ax: 'Axes', frame: Frame, styles: Styles) -> None:
             y = [row['accuracy'] for row in points]
             label = name if level == levels[0] else None
             if name == GREEDY:
-                ax.plot([level - 0.42, level + 0.42], [y[0], y[0]], '--', color='#7d8590', linewidth=1.4, label=label)
+                ax.plot([level - 0.42, level + 0.42], [y[0], y[0]], '-.', color='#7d8590', linewidth=1.4, label=label)
             elif name == FIXED:
                 ax.plot([level + place(row['n']) for row in points], y, '-', color=ink, label=label, **_BAND)
             else:
@@ -401,10 +405,25 @@ def _plot_flips(ax: 'Axes', frame: Frame) -> None:
 def _plot_ratio(ax: 'Axes', frame: Frame, column: str) -> None:
     plot_ratio(ax, [row for row in frame if not row['reference']], column=column)
     _draw_references(ax, frame)
-    ax.set_title('')
     ax.set_xlabel('length of a chain to number of chains')
     if column == 'level':
-        set_height(ax, 5.0)
+        _draw_level_references(ax, frame)
+        set_height(ax, 5.4)
+
+
+def _draw_level_references(ax: 'Axes', frame: Frame) -> None:
+    """Greedy as a faint line and the best fixed strategy as a star at the right, in the colour of their level."""
+    ink = ax.xaxis.label.get_color()
+    lines = {str(line.get_label()).split(' (')[0]: line[0].get_color() for line in ax.containers}
+    right = 1.6 * max(row['length'] / row['chains'] for row in frame)
+    for level, rows in grouped(frame, 'level').items():
+        tint = lines[f'level {level}']
+        if rows[0]['greedy'] is not None:
+            ax.axhline(rows[0]['greedy'], color=tint, linestyle='-.', linewidth=1.2, alpha=0.6, zorder=1)
+        if rows[0]['best_fixed'] is not None:
+            ax.plot([right], [rows[0]['best_fixed']], '*', color=tint, markersize=10)
+    ax.plot([], [], '-.', color=ink, linewidth=1.2, label=GREEDY)
+    ax.plot([], [], '*', color=ink, linestyle='', markersize=10, label=FIXED)
 
 
 def _draw_references(ax: 'Axes', frame: Frame) -> None:

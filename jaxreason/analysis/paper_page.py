@@ -156,7 +156,8 @@ _LEAD = (
 _VERDICTS = (
     'Every verdict follows by a stated rule from 95 % bootstrap intervals over questions, paired where two strategies are '
     'compared, never from points alone; the rule stands below each finding. Not told apart: the interval holds the bound, so '
-    'these questions do not decide. Best fixed: the most accurate single strategy within the same budget.'
+    'these questions do not decide. Best fixed: the most accurate single strategy within the same budget, of those that '
+    'compute-optimal chooses from; in figures over all questions it was chosen on other questions than it is drawn for.'
 )
 
 

@@ -137,7 +137,8 @@ def _places(group: Mapping[str, Any]) -> _Places | None:
 def _sequential(claim: Claim, part: Part, places: _Places, questions: Collection[str] | None) -> Finding:
     gap = _difference(part, places.chain, places.parallel, questions)
     told = ', '.join(_reached(part, row, questions) for row in (places.chain, places.parallel))
-    ours = f'at n = {places.n} {told}, a difference of {points(gap)}; {beside(part, places.n, questions)}'
+    where = f'{_inside(part, questions)}at n = {places.n}'
+    ours = f'{where} {told}, a difference of {points(gap)}; {beside(part, places.n, questions)}'
     return claim.found(ours, f'{points(gap)} at n = {places.n}', of_sign(gap, 1))
 
 
@@ -145,8 +146,16 @@ def _between(claim: Claim, part: Part, places: _Places, questions: Collection[st
     ends = {'parallel': places.parallel, 'one chain': places.chain}
     gaps = {name: _difference(part, places.middle, end, questions) for name, end in ends.items()}
     told = ', '.join(f'{points(gap)} over {name}' for name, gap in gaps.items())
-    ours = f'at n = {places.n} {_reached(part, places.middle, questions)}, {told}; {beside(part, places.n, questions)}'
+    where = f'{_inside(part, questions)}at n = {places.n}'
+    ours = f'{where} {_reached(part, places.middle, questions)}, {told}; {beside(part, places.n, questions)}'
     return claim.found(ours, told, of_all(of_sign(gap, 1) for gap in gaps.values()))
+
+
+def _inside(part: Part, questions: Collection[str] | None) -> str:
+    """Which levels some questions are of, as words before a sentence; none for all questions."""
+    if questions is None:
+        return ''
+    return f'in levels {" and ".join(map(str, sorted({part.oracle.levels[question] for question in questions})))} '
 
 
 def _difference(
@@ -156,4 +165,4 @@ def _difference(
 
 
 def _reached(part: Part, row: Mapping[str, Any], questions: Collection[str] | None) -> str:
-    return f'{row["ratio"]} reaches {share(part.answers.accuracy(Cell(row["strategy"], row["n"]), questions))}'
+    return f'ratio {row["ratio"]} reaches {share(part.answers.accuracy(Cell(row["strategy"], row["n"]), questions))}'

@@ -64,9 +64,8 @@ def _saving(part: Part, claims: list[Claim]) -> list[Finding]:
             made.append(claim.absent('the fit was given no predicted difficulty'))
             continue
         told = told_saving(savings[name])
-        ours = f'to be as accurate as {goal}, FLOPs saved {_NAMES[name]}: {told}; {_NAMES["charged"]}: '
-        ours += f'{told_saving(savings["charged"])}; {_NAMES["fixed"]}: {told_saving(savings["fixed"])}; {_greedy(part)}; '
-        ours += f'the baseline gains {points(gain)} over its least budget'
+        ours = f'to be as accurate as {goal}, FLOPs saved {_NAMES[name]} {told}; {_NAMES["fixed"]} {times(savings["fixed"])}; '
+        ours += f'the baseline gains {points(gain)} over its least budget; {_greedy(part)}'
         verdict = of_saving(savings[name]) if clear_of(gain) > 0 else Verdict.UNTOLD
         made.append(claim.found(ours, told, verdict))
     return made
@@ -87,7 +86,8 @@ def told_saving(value: Mapping[str, Any]) -> str:
     """A saving in words, with its interval."""
     if value['censored'] == 'at_most':
         return f'none, since it never gets there ({times(value)})'
-    return fit_page.saving(value)
+    never = 100 * value['never_reached']
+    return f'{times(value)}, never reached in {never:.0f} % of resamples' if never >= 0.5 else times(value)
 
 
 def worth(part: Part) -> list[tuple[str, ...]]:
@@ -101,7 +101,7 @@ def worth(part: Part) -> list[tuple[str, ...]]:
             gaps = part.mode['gaps'].get(name, {'over_fixed': []})['over_fixed']
             over = next((fit_page.points(row) for row in gaps if row['n'] is None), '–')
             reached = part.mode['curves'][name][-1]['accuracy']
-            rows.append((words, fit_page.saving(part.mode['saving'][name]), over, fit_page.percent(reached)))
+            rows.append((words, told_saving(part.mode['saving'][name]), over, fit_page.percent(reached)))
     if part.greedy is not None and (reached := part.answers.accuracy(part.greedy)) is not None:
         rows.append(('greedy', '–', '–', fit_page.percent(reached)))
     return rows
