@@ -33,7 +33,7 @@ class Look(NamedTuple):
     line: str  # of matplotlib; dotted where another strategy has the colour already
 
 
-_WIDTH = 7.2  # inches
+WIDTH = 7.2  # inches
 INTERVALS_AS_BANDS = 5  # curves; more bands than that hide each other, and bars take their place
 
 _COLOURS = {
@@ -92,7 +92,7 @@ def _kind(label: str) -> str | None:
     return max((kind for kind in _COLOURS if f'_{kind}' in words), key=len, default=None)
 
 
-def png(plot: Plot, frame: Frame, caption: str = '', theme: Theme = 'light') -> bytes:
+def png(plot: Plot, frame: Frame, caption: str = '', theme: Theme = 'light', width: float = WIDTH) -> bytes:
     """Draws one figure.
 
     Args:
@@ -100,9 +100,10 @@ def png(plot: Plot, frame: Frame, caption: str = '', theme: Theme = 'light') -> 
         frame: what it draws.
         caption: a line or two below: questions, seeds, model, commit; none where the page around it says that.
         theme: for a light or a dark page.
+        width: inches; text keeps its size, so that a narrow figure is the one that a phone shows legibly.
 
     Returns:
-        A PNG, 1,440 pixels wide; the same bytes for the same arguments and library versions.
+        A PNG of 200 pixels an inch; the same bytes for the same arguments and library versions.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -110,22 +111,22 @@ def png(plot: Plot, frame: Frame, caption: str = '', theme: Theme = 'light') -> 
 
     settings: Any = {**matplotlib.rcParamsDefault, **_style(theme)}  # defaults too: a user's matplotlibrc changes nothing
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(_WIDTH, 4.4), dpi=200, layout='constrained')
+        figure = Figure(figsize=(width, 4.4), dpi=200, layout='constrained')
         canvas = FigureCanvasAgg(figure)
         ax = figure.add_subplot()
         plot(ax, frame)
         _legend(figure, ax)
         if caption:
-            lines = textwrap.fill(caption, 105)
+            lines = textwrap.fill(caption, int(14.6 * width))
             figure.supxlabel(lines, fontsize=8, color=_THEMES[theme]['quiet'], x=0.01, ha='left', linespacing=1.4)
         buffer = io.BytesIO()
         canvas.print_png(buffer, metadata={'Software': None})
     return buffer.getvalue()
 
 
-def save(name: str, plot: Plot, frame: Frame, caption: str, folder: Path) -> Path:
+def save(name: str, plot: Plot, frame: Frame, caption: str, folder: Path, width: float = WIDTH) -> Path:
     """Writes `name.png` and `name.csv` (of a frame with at least one row) into `folder`; returns the path of the PNG."""
-    path, image = folder / f'{name}.png', png(plot, frame, caption)
+    path, image = folder / f'{name}.png', png(plot, frame, caption, width=width)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image)
@@ -169,7 +170,7 @@ def _legend(figure: 'Figure', ax: 'Axes') -> None:
     """The legend above the axis, in as many columns as its longest words leave room for; a long one makes the figure higher."""
     words = [str(label) for label in ax.get_legend_handles_labels()[1]]
     if words:
-        columns = max(1, min(3, int(_WIDTH / (0.6 + 0.072 * max(map(len, words))))))
+        columns = max(1, min(3, int(figure.get_figwidth() / (0.6 + 0.072 * max(map(len, words))))))
         figure.set_figheight(figure.get_figheight() + 0.18 * max(0, -(-len(words) // columns) - 2))
         figure.legend(loc='outside upper left', ncols=columns, frameon=False)
 
@@ -242,6 +243,6 @@ def flops_tick(value: float, position: float) -> str:
     return f'{float(digits):g} {prefix}'.strip()
 
 
-def picture_of(name: str, plot: Plot, frame: Frame) -> str:
+def picture_of(name: str, plot: Plot, frame: Frame, width: float = WIDTH) -> str:
     """A figure as part of a page, for light and dark screens."""
-    return page.picture(png(plot, frame), png(plot, frame, theme='dark'), name.replace('_', ' '))
+    return page.picture(png(plot, frame, width=width), png(plot, frame, theme='dark', width=width), name.replace('_', ' '))

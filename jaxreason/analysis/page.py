@@ -73,8 +73,8 @@ def clipped(value: str, most: int) -> str:
     return value if len(value) <= most else f'{value[:most]}… ({len(value) - most:,} more characters)'
 
 
-def document(title: str, body: Iterable[str]) -> str:
-    """A whole page around `body`, which is HTML already."""
+def document(title: str, body: Iterable[str], style: str = '') -> str:
+    """A whole page around `body`, which is HTML already; `style` is added to that of all pages."""
     return '\n'.join(
         [
             '<!doctype html>',
@@ -82,7 +82,7 @@ def document(title: str, body: Iterable[str]) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="referrer" content="no-referrer">',
-            f'<title>{text(title)}</title><style>{STYLE}</style></head><body>',
+            f'<title>{text(title)}</title><style>{STYLE}{style}</style></head><body>',
             *body,
             '</body></html>',
             '',

@@ -1,0 +1,475 @@
+"""The figures of the page about the paper, narrow enough to be read on a phone; greedy and the best fixed strategy in each."""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxreason.analysis.contrasts import Cell
+from jaxreason.analysis.drawing import Frame, Look, Plot, bars, flops_tick, grouped, looks, percent, set_height
+from jaxreason.analysis.matching_figures import duel_frame, matching_figures
+from jaxreason.analysis.paper_config import SearchLabels
+from jaxreason.analysis.paper_inputs import Part
+from jaxreason.analysis.paper_revisions import group_of, longest, most_generations
+from jaxreason.analysis.paper_savings import terms_of
+from jaxreason.analysis.revision_figures import (
+    chain_frame,
+    flip_frame,
+    plot_along_the_chain,
+    plot_flips,
+    plot_ratio,
+    ratio_frame,
+    ratio_level_frame,
+)
+from jaxreason.core.terminal import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 4.4  # inches; of the page's column on a phone, which makes 10 points 11 pixels high
+GREEDY, FIXED = 'greedy', 'best fixed strategy'
+_CHOSEN = {'oracle': 'oracle (upper bound)', 'predicted': 'predicted, uncharged', 'charged': 'charged'}
+_ORM = '#77b82a'  # far from the colour of best-of-N, beside which it stands
+_TINT = '#c65aa5'  # of compute-optimal in `drawing`
+_STYLES = {'oracle': Look(_TINT, '^', '--'), 'predicted': Look(_TINT, 's', ':'), 'charged': Look(_TINT, 'o', '-')}
+_SHOWN = (4, 16, 64, 256)  # n within a bin, as in the paper's figure 3
+_ROOM = 0.36  # of a bin to each side of its middle, over which its n spread
+_BAND: dict[str, Any] = {'linewidth': 5.0, 'alpha': 0.3, 'zorder': 1.5}
+_GROUPS = ('easy', 'medium', 'hard')
+
+
+class PaperFigure(NamedTuple):
+    """A figure before it is drawn."""
+
+    name: str
+    title: str
+    plot: Plot
+    frame: Frame
+
+
+Styles = Mapping[str, Look]
+
+
+def styles_of(part: Part, labels: SearchLabels) -> dict[str, Look]:
+    """How the strategies of the searches are drawn, alike in every figure."""
+    styles = looks([*part.answers.labels, 'compute_optimal'])
+    if labels.orm in styles:
+        styles[labels.orm] = styles[labels.orm]._replace(colour=_ORM)
+    return styles
+
+
+# Accuracy against what is spent.
+
+
+def search_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
+    """Every method against solutions and against FLOPs."""
+    shown = (labels.majority, labels.best_of_n, labels.beam, labels.lookahead)
+    frame = [*_curves(part, shown), *_fixed_curve(part), *_greedy_line(part)]
+    plot = functools.partial(plot_curves, styles=styles_of(part, labels))
+    return [
+        PaperFigure('search_by_generations', 'Accuracy by solutions begun', plot, frame),
+        PaperFigure('search_by_flops', 'The same by FLOPs, the verifier charged', functools.partial(plot, x='flops'), frame),
+    ]
+
+
+def verifier_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
+    """Best-of-N by the PRM and by the ORM, and the gap between them."""
+    if not part.answers.ns(labels.best_of_n, labels.orm):
+        return []
+    frame = [*_curves(part, (labels.best_of_n, labels.orm, labels.majority)), *_fixed_curve(part), *_greedy_line(part)]
+    plot = functools.partial(plot_curves, styles=styles_of(part, labels))
+    gaps = _gaps(part, labels.best_of_n, {'PRM over ORM': labels.orm})
+    tints = {'PRM over ORM': styles_of(part, labels)[labels.best_of_n]}
+    return [
+        PaperFigure('verifiers_by_n', 'Accuracy by verifier', plot, frame),
+        PaperFigure('verifier_gap_by_n', 'PRM over ORM', functools.partial(plot_gaps, styles=tints), gaps),
+    ]
+
+
+def aggregation_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
+    """The ways in which scores of steps become an answer, and what each is behind the last step's score."""
+    styles, last = styles_of(part, labels), labels.best_of_n
+    names = {f'last over {name}': label for name, label in labels.aggregations.items()} | {
+        'weighted over single': labels.single
+    }
+    names = {name: label for name, label in names.items() if part.answers.ns(last, label)}
+    frame = [*_curves(part, (last, *names.values())), *_fixed_curve(part), *_greedy_line(part)]
+    gaps = _gaps(part, last, names)
+    tints = {name: styles[label] for name, label in names.items()}
+    made = [PaperFigure('aggregations_by_n', 'Accuracy by aggregation', functools.partial(plot_curves, styles=styles), frame)]
+    if gaps:
+        plot = functools.partial(plot_gaps, styles=tints)
+        made.append(PaperFigure('aggregation_gaps_by_n', 'Differences to the last score', plot, gaps))
+    return made
+
+
+def compute_optimal_figures(part: Part, name: str, styles: Styles) -> list[PaperFigure]:
+    """What chooses by difficulty against FLOPs, with best-of-N and the accuracy to be equalled."""
+    metrics, reference = part.fit.metrics, part.fit.metrics['reference']
+    frame = [
+        _row('curve', _CHOSEN[curve], row, row['n'], row['flops'])
+        for curve in _CHOSEN
+        for row in part.mode['curves'].get(curve, [])
+    ]
+    label = printable(reference['strategy'])
+    frame += [
+        _row('curve', label, row, row['generations'], row['flops'])
+        for row in metrics['baselines']
+        if row['strategy'] == reference['strategy']
+    ]
+    frame += [*_fixed_curve(part), *_greedy_line(part)]
+    frame.append(_row('goal', f'to equal: n = {reference["n"]}', reference, reference['n'], reference['flops']))
+    known = {label: styles[reference['strategy']], **{words: _STYLES[curve] for curve, words in _CHOSEN.items()}}
+    plot = functools.partial(plot_curves, styles=known, x='flops')
+    return [PaperFigure(name, 'Accuracy by FLOPs per question', plot, frame)]
+
+
+def _curves(part: Part, shown: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for row in part.metrics['rows']:
+        if row['strategy'] in shown and not row['budget']:
+            cell = Cell(row['strategy'], row['n'])
+            rows.append(_row('curve', printable(cell.strategy), row, part.generations(cell), row['flops']['total'], cell.n))
+    order = {printable(label): place for place, label in enumerate(shown)}
+    return sorted(rows, key=lambda row: (order[row['curve']], row['generations']))
+
+
+def _fixed_curve(part: Part) -> list[dict[str, Any]]:
+    """The best fixed strategy of each budget, as the fit has it: chosen on other questions."""
+    return [_row('fixed', FIXED, row, row['n'], row['flops']) for row in part.mode['curves']['fixed']]
+
+
+def _greedy_line(part: Part) -> list[dict[str, Any]]:
+    rows = [row for row in part.metrics['rows'] if part.greedy == (row['strategy'], row['n']) and not row['budget']]
+    return [_row('line', GREEDY, row, 1, row['flops']['total']) for row in rows[:1]]
+
+
+def _row(
+    drawn: str, curve: str, row: Mapping[str, Any], generations: int, flops: float, n: int | None = None
+) -> dict[str, Any]:
+    return {
+        'drawn': drawn,
+        'curve': curve,
+        'n': generations if n is None else n,
+        'generations': generations,
+        'flops': flops,
+        **percent('accuracy', row['accuracy']),
+    }
+
+
+def plot_curves(ax: 'Axes', frame: Frame, styles: Styles, x: str = 'generations') -> None:
+    """Draws accuracy (per cent) against solutions or FLOPs (log), intervals as bars; greedy as a level line.
+
+    Args:
+        ax: where to.
+        frame: rows of `drawn` (curve, fixed, line, goal), `curve`, `generations`, `flops` and `accuracy`.
+        styles: of the curves.
+        x: column to draw against.
+    """
+    ink = ax.xaxis.label.get_color()
+    curves = _by_curve(frame, 'curve')
+    for index, (name, found) in enumerate(curves.items()):
+        colour, marker, line = styles[name]
+        points = sorted(found, key=lambda row: row[x])
+        nudge = 2 ** (min(0.1, 0.4 / len(curves)) * (index - (len(curves) - 1) / 2)) if x == 'generations' else 1.0
+        at = [nudge * row[x] for row in points]
+        ax.plot(at, [row['accuracy'] for row in points], f'{marker}{line}', color=colour, label=name)
+        _draw_ends(ax, at, points, colour)
+    for name, points in _by_curve(frame, 'fixed').items():
+        ax.plot([row[x] for row in points], [row['accuracy'] for row in points], '-', color=ink, label=name, **_BAND)
+    for name, points in _by_curve(frame, 'line').items():
+        _level_line(ax, name, points[0]['accuracy'])
+    for name, points in _by_curve(frame, 'goal').items():
+        ax.plot([points[0][x]], [points[0]['accuracy']], '*', color=ink, markersize=12, label=name, zorder=4)
+        ax.axhline(points[0]['accuracy'], color=ink, linewidth=0.8, linestyle=':')
+    if x == 'flops':
+        _flops_axis(ax)
+    else:
+        _n_axis(ax, sorted({row[x] for row in frame}))
+    ax.set_ylabel('accuracy, %')
+
+
+def _draw_ends(ax: 'Axes', at: Sequence[float], points: Frame, colour: str) -> None:
+    """Intervals as faint bars, so that many of them do not hide the curves."""
+    known = [(place, row['low'], row['high']) for place, row in zip(at, points, strict=True) if row['low'] is not None]
+    if known:
+        places, low, high = zip(*known, strict=True)
+        ax.vlines(places, low, high, colors=colour, linewidth=1.6, alpha=0.45)
+
+
+def _by_curve(frame: Frame, drawn: str) -> dict[str, list[Mapping[str, Any]]]:
+    return grouped([row for row in frame if row['drawn'] == drawn], 'curve')
+
+
+def _level_line(ax: 'Axes', name: str, accuracy: float) -> None:
+    colour = '#7d8590' if name == GREEDY else ax.xaxis.label.get_color()
+    line = '-.' if name == GREEDY else '-'
+    ax.axhline(accuracy, color=colour, linestyle=line, label=name, **({'linewidth': 1.4} if name == GREEDY else _BAND))
+
+
+def _flops_axis(ax: 'Axes') -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    ax.set_xscale('log')
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter(flops_tick)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel('FLOPs per question (log scale)')
+
+
+def _n_axis(ax: 'Axes', ns: Sequence[int]) -> None:
+    from matplotlib.ticker import NullLocator, ScalarFormatter
+
+    ax.set_xscale('log', base=2)
+    ax.set_xticks([n for n in ns if len(ns) <= 9 or n & (n - 1) == 0])
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel('solutions begun per question (log scale)')
+
+
+# Differences by n.
+
+
+def _gaps(part: Part, label: str, others: Mapping[str, str]) -> list[dict[str, Any]]:
+    """How far a strategy is ahead of others at every n, in points; n = 1 is left out, where all are the same sample."""
+    return [
+        {'curve': name, 'n': n, **percent('gap', gap)}
+        for name, other in others.items()
+        for n in part.answers.ns(label, other)
+        if n > 1 and (gap := part.answers.difference(Cell(label, n), Cell(other, n))) is not None
+    ]
+
+
+def plot_gaps(ax: 'Axes', frame: Frame, styles: Styles) -> None:
+    """Draws differences (percentage points) against n (log), intervals as bars."""
+    groups = grouped(frame, 'curve')
+    for index, (name, points) in enumerate(groups.items()):
+        colour, marker, line = styles[name]
+        at = [row['n'] * 2 ** (0.14 * (index - (len(groups) - 1) / 2)) for row in points]
+        _draw_ends(ax, at, points, colour)
+        ax.plot(at, [row['gap'] for row in points], f'{marker}{line}', color=colour, label=name, linewidth=1.2)
+    ax.axhline(0, color=ax.xaxis.label.get_color(), linewidth=1)
+    _n_axis(ax, sorted({row['n'] for row in frame}))
+    ax.set_xlabel('n, solutions per question (log scale)')
+    ax.set_ylabel('ahead, percentage points')
+    set_height(ax, 3.6)
+
+
+# Within bins of difficulty.
+
+
+def bin_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
+    """Beam search and best-of-N in every bin of the oracle."""
+    styles = styles_of(part, labels)
+    ns = part.answers.ns(labels.best_of_n)
+    ns = [n for n in ns if n in _SHOWN] or ns[-3:]
+    frame = []
+    for level in range(1, part.oracle.num_levels + 1):
+        inside = part.oracle.questions(level)
+        for name, cells in _cells_in_bins(part, (labels.best_of_n, labels.beam), ns):
+            for n, cell in cells:
+                value = part.answers.accuracy(cell, inside)
+                if value is not None:
+                    told = {
+                        'level': level,
+                        'num_questions': len(inside),
+                        'curve': name,
+                        'n': n,
+                        'cell': printable(cell.strategy),
+                    }
+                    frame.append({**told, **percent('accuracy', value)})
+    plot = functools.partial(plot_bins, styles={printable(label): look for label, look in styles.items()})
+    return [PaperFigure('search_by_difficulty', "Accuracy within the oracle's bins", plot, frame)]
+
+
+def _cells_in_bins(part: Part, labels: Sequence[str], ns: Sequence[int]) -> list[tuple[str, list[tuple[int, Cell]]]]:
+    """What is drawn in each bin: by name the n to draw at, and the cell."""
+    made = [(printable(label), [(n, Cell(label, n)) for n in part.answers.ns(label) if n in ns]) for label in labels]
+    fixed = [(n, cell) for n in ns if (cell := part.best_fixed(n)) is not None]
+    made.append((FIXED, fixed))
+    if part.greedy is not None:
+        made.append((GREEDY, [(n, part.greedy) for n in ns]))
+    return made
+
+
+def plot_bins(ax: 'Axes', frame: Frame, styles: Styles) -> None:
+    """Draws accuracy (per cent) in each bin, from the easiest to the hardest, within a bin against n (log)."""
+    ink, ns = ax.xaxis.label.get_color(), sorted({row['n'] for row in frame})
+    levels = sorted({row['level'] for row in frame})
+
+    def place(n: int) -> float:
+        if ns[0] == ns[-1]:
+            return 0.0
+        return _ROOM * (2 * math.log(n / ns[0]) / math.log(ns[-1] / ns[0]) - 1)
+
+    for index, (name, rows) in enumerate(grouped(frame, 'curve').items()):
+        for level in levels:
+            points = [row for row in rows if row['level'] == level]
+            y = [row['accuracy'] for row in points]
+            label = name if level == levels[0] else None
+            if name == GREEDY:
+                ax.plot([level - 0.42, level + 0.42], [y[0], y[0]], '-.', color='#7d8590', linewidth=1.4, label=label)
+            elif name == FIXED:
+                ax.plot([level + place(row['n']) for row in points], y, '-', color=ink, label=label, **_BAND)
+            else:
+                colour, marker, line = styles[name]
+                at = [level + place(row['n']) + 0.05 * (2 * index - 1) for row in points]
+                ax.plot(at, y, f'{marker}{line}', color=colour, label=label, linewidth=1.4)
+                _draw_ends(ax, at, points, colour)
+    sizes = {row['level']: row['num_questions'] for row in frame}
+    ax.set_xticks([level + place(n) for level in levels for n in ns], [str(n) for _ in levels for n in ns], minor=True)
+    ax.xaxis.remove_overlapping_locs = False  # the middle n lies where the level does
+    ax.set_xticks(levels, [f'\nlevel {level}\n({sizes[level]})' for level in levels])
+    ax.tick_params(axis='x', which='minor', labelsize=7.5, length=0)
+    ax.tick_params(axis='x', which='major', length=0)
+    for level in levels[1:]:
+        ax.axvline(level - 0.5, color=ink, linewidth=0.6, alpha=0.5)
+    ax.grid(axis='x', visible=False)
+    ax.set_xlim(levels[0] - 0.5, levels[-1] + 0.5)
+    ax.set_xlabel('n, level (1: easiest), its questions')
+    ax.set_ylabel('accuracy, %')
+    ax.set_ylim(0, 103)
+
+
+# Revisions.
+
+
+def chain_figures(part: Part, revised: Mapping[str, Any]) -> list[PaperFigure]:
+    """Pass@1 along the longest chains, and what becomes of right and wrong attempts."""
+    chains = {'chains': [longest(revised)]}
+    frame = _with_references(part, chain_frame(chains), most_generations(part))
+    made = [PaperFigure('pass_at_1_along_the_chain', 'Pass@1 along the chain', _plot_chain, frame)]
+    flips = flip_frame(chains)
+    if flips:
+        made.append(PaperFigure('flips_along_the_chain', 'What a revision does', _plot_flips, flips))
+    return made
+
+
+def ratio_figures(part: Part, revised: Mapping[str, Any]) -> list[PaperFigure]:
+    """Accuracy by the ratio of sequential to parallel attempts, over all questions and by difficulty."""
+    group = group_of(revised)
+    frame = ratio_frame(group)
+    if not frame:
+        return []
+    most = max(row['n'] for row in frame)
+    made = [
+        PaperFigure('ratio', 'All questions', functools.partial(_plot_ratio, column='n'), _with_references(part, frame, most))
+    ]
+    if inside := ratio_level_frame(group):
+        plot = functools.partial(_plot_ratio, column='level')
+        made.append(
+            PaperFigure('ratio_by_difficulty', f"Within the oracle's bins, n = {most}", plot, _per_level(part, inside, most))
+        )
+    return made
+
+
+def _with_references(part: Part, frame: Frame, budget: int) -> list[dict[str, Any]]:
+    """A frame with greedy and the best fixed strategy of a budget as further rows, told apart by the column `reference`."""
+    empty: dict[str, Any] = dict.fromkeys(frame[0], '')
+    made = [{'reference': '', **row} for row in frame]
+    best = part.best_fixed(budget)
+    cells = {} if best is None else {FIXED: best}
+    if part.greedy is not None:
+        cells[GREEDY] = part.greedy
+    for name, cell in cells.items():
+        value = part.answers.accuracy(cell)
+        assert value is not None, 'a strategy of the run has answers'
+        made.append({'reference': name, **empty, **percent('accuracy', value)})
+    return made
+
+
+def _per_level(part: Part, frame: Frame, budget: int) -> list[dict[str, Any]]:
+    """The same within levels: greedy and the best fixed strategy of all questions, as columns of every row."""
+    cells = {'best_fixed': part.best_fixed(budget), 'greedy': part.greedy}
+    made = []
+    for row in frame:
+        inside = part.oracle.questions(row['level'])
+        values = {name: None if cell is None else part.answers.accuracy(cell, inside) for name, cell in cells.items()}
+        told = {name: None if value is None else round(100 * value['point'], 4) for name, value in values.items()}
+        made.append({'reference': '', **row, **told})
+    return made
+
+
+def _plot_chain(ax: 'Axes', frame: Frame) -> None:
+    plot_along_the_chain(ax, [row for row in frame if not row['reference']])
+    _draw_references(ax, frame)
+    ax.set_xlabel('attempt, its place in the chain')
+
+
+def _plot_flips(ax: 'Axes', frame: Frame) -> None:
+    plot_flips(ax, frame)
+    ax.set_ylabel('share of such attempts, %')
+    ax.set_xlabel('attempt, its place in the chain')
+
+
+def _plot_ratio(ax: 'Axes', frame: Frame, column: str) -> None:
+    plot_ratio(ax, [row for row in frame if not row['reference']], column=column)
+    _draw_references(ax, frame)
+    ax.set_xlabel('length of a chain to number of chains')
+    if column == 'level':
+        _draw_level_references(ax, frame)
+        set_height(ax, 5.4)
+
+
+def _draw_level_references(ax: 'Axes', frame: Frame) -> None:
+    """Greedy as a faint line and the best fixed strategy as a star at the right, in the colour of their level."""
+    ink = ax.xaxis.label.get_color()
+    lines = {str(line.get_label()).split(' (')[0]: line[0].get_color() for line in ax.containers}
+    right = 1.6 * max(row['length'] / row['chains'] for row in frame)
+    for level, rows in grouped(frame, 'level').items():
+        tint = lines[f'level {level}']
+        if rows[0]['greedy'] is not None:
+            ax.axhline(rows[0]['greedy'], color=tint, linestyle='-.', linewidth=1.2, alpha=0.6, zorder=1)
+        if rows[0]['best_fixed'] is not None:
+            ax.plot([right], [rows[0]['best_fixed']], '*', color=tint, markersize=10)
+    ax.plot([], [], '-.', color=ink, linewidth=1.2, label=GREEDY)
+    ax.plot([], [], '*', color=ink, linestyle='', markersize=10, label=FIXED)
+
+
+def _draw_references(ax: 'Axes', frame: Frame) -> None:
+    for row in frame:
+        if row['reference']:
+            _level_line(ax, row['reference'], row['accuracy'])
+
+
+# Against a larger model.
+
+
+def duel_figures(table: Mapping[str, Any]) -> list[PaperFigure]:
+    """The relative gain by bin and R beside the paper's, and the small model's curves by level."""
+    terms = terms_of(table)
+    told = {(f'{row["ratio"]:g}', row['group']): row['paper'] for row in table['paper'] if row['convention'] == terms}
+    frame = [
+        {
+            'ratio': ratio,
+            'group': group,
+            'gain': cells[group]['gain'],
+            'low': cells[group]['gain_low'],
+            'high': cells[group]['gain_high'],
+            'paper': told.get((ratio, group)),
+        }
+        for ratio, cells in sorted(table['duel'][terms].items(), key=lambda item: float(item[0]))
+        for group in _GROUPS
+        if cells[group]['gain'] is not None
+    ]
+    made = [PaperFigure('duel_gain', 'Relative gain of the small model', plot_duel, frame)] if frame else []
+    if duel_frame(table, terms):
+        name, plot, rows = next(figure for figure in matching_figures(table) if figure[0] == f'duel_{terms}')
+        made.append(PaperFigure(name, 'By level, and where the larger model stands', plot, rows))
+    return made
+
+
+def plot_duel(ax: 'Axes', frame: Frame) -> None:
+    """Draws relative gains (per cent), a row a bin and R, intervals as bars; the paper's as hollow marks."""
+    ink, tint = ax.xaxis.label.get_color(), _TINT
+    names = [f'R = {row["ratio"]}, {row["group"]}' for row in frame]
+    places = list(range(len(frame), 0, -1))
+    below, above = bars('gain', frame)
+    ax.errorbar([row['gain'] for row in frame], places, xerr=[below, above], fmt='o', color=tint, capsize=3, label='here')
+    known = [(row['paper'], place) for row, place in zip(frame, places, strict=True) if row['paper'] is not None]
+    if known:
+        ax.plot(*zip(*known, strict=True), 'D', color=ink, mfc='none', label='the paper (revisions)')
+    ax.axvline(0, color=ink, linewidth=1)
+    ax.set_yticks(places, names)
+    ax.set_xlabel('small over large, % of the large')
+    set_height(ax, 1.4 + 0.3 * len(frame))
