@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxreason.cli.words import sort_words
 from jaxreason.core.errors import ConfigError
 
-FLAGS = ('out', 'preset', 'chip')
+FLAGS = ('out', 'preset', 'chip', 'chips')
 
 
 def add_parser(subparsers) -> None:
@@ -29,6 +29,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder to work in (default: runs/NAME of the recipe)')
     parser.add_argument('--dry-run', action='store_true', help='print stages, FLOPs, memory and time; run nothing')
     parser.add_argument('--chip', metavar='NAME', help='accelerator that the dry run is for, as in v5e or h100')
+    parser.add_argument('--chips', type=int, metavar='N', help='how many of them there are (default: as many as a stage needs)')
     parser.add_argument('--quiet', action='store_true', help='no line for each stage')
 
 
@@ -52,10 +53,10 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     if args.dry_run:
         from jaxreason.pipeline.outlook import describe
 
-        print(describe(recipe, check(recipe, out), args.chip))
+        print(describe(recipe, check(recipe, out), args.chip, args.chips))
         return 0
-    if args.chip is not None:
-        raise ConfigError('--chip is for --dry-run: a recipe runs on the devices that are there.')
+    if args.chip is not None or args.chips is not None:
+        raise ConfigError('--chip and --chips are for --dry-run: a recipe runs on the devices that are there.')
     if recipe.workers > 1:
         # Several processes cannot share an accelerator; the recipes that ask for several are made for processor cores.
         os.environ.setdefault('JAX_PLATFORMS', 'cpu')

@@ -114,7 +114,7 @@ def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit]) -> list[tuple[
     table = [('pool', 'units', 'solutions', 'new tokens <=', 'FLOPs a unit <=', 'FLOPs <=')]
     everything = 0
     for name, members in pools.items():
-        about = '~' if _is_tree(config, members[0]) else ''
+        about = '~' if is_tree(config, members[0]) else ''
         solutions = max(work.solutions for work in works_of(config, members[0]))
         cells = (f'{len(members):,}', f'{solutions:,}', f'{about}{_most_tokens(config, members[0]):,}')
         flops = 0
@@ -125,7 +125,7 @@ def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit]) -> list[tuple[
     if model is None or lengths is None:
         return [('work', columns([row[:4] for row in table]))]
     median = int(statistics.median(lengths.values()))
-    trees = any(_is_tree(config, unit) for unit in units)
+    trees = any(is_tree(config, unit) for unit in units)
     note = '~ counts searches over steps, and chains that are told to go on, as whole solutions; they may spend more'
     return [
         ('work', columns(table)),
@@ -137,8 +137,8 @@ def _work(seen: Inspected[EvaluateConfig], units: Sequence[Unit]) -> list[tuple[
     ]
 
 
-def _is_tree(config: EvaluateConfig, unit: Unit) -> bool:
-    """It may leave more behind than it keeps."""
+def is_tree(config: EvaluateConfig, unit: Unit) -> bool:
+    """Whether a unit may leave more behind than it keeps, so that its FLOPs are an estimate."""
     if unit.label is None:
         return False
     strategy = config.strategies[unit.label].at(unit.n)

@@ -1,6 +1,6 @@
 """`train --dry-run`: what a run would do, need and cost; nothing is compiled and no tensor is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.flops import training_flops
@@ -9,6 +9,9 @@ from jaxreason.data.batches import Rows
 from jaxreason.train.loop import LoopConfig
 from jaxreason.train.next_token import MAX_LOGITS
 from jaxreason.train.policy import TrainedModel
+
+ACTIVATIONS = 'what the backward pass needs of the forward one'
+LOGITS = 'logits and their gradient'
 
 _FLOAT = 4
 _COPIES = {'parameters': 1, 'gradients': 1, "the optimiser's two means": 2}
@@ -49,11 +52,17 @@ def describe_training(loop: LoopConfig, model: TrainedModel, config: ModelConfig
     return '\n'.join(f'{head:<{width}}{line}' for head, line in lines)
 
 
-def _memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig) -> Sequence[tuple[str, str]]:
+def training_memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig) -> Mapping[str, int]:
+    """Bytes that training holds, over all devices, by what they are: the state first, then what a portion of rows takes."""
     sizes = {name: copies * config.num_parameters * _FLOAT for name, copies in _COPIES.items()}
     tokens = loop.batch // loop.accumulate * loop.length
-    sizes['what the backward pass needs of the forward one'] = tokens * _activations(loop, model, config) * _FLOAT
-    sizes['logits and their gradient'] = 2 * min(tokens * config.vocab_size, max(MAX_LOGITS, config.vocab_size)) * _FLOAT
+    sizes[ACTIVATIONS] = tokens * _activations(loop, model, config) * _FLOAT
+    sizes[LOGITS] = 2 * min(tokens * config.vocab_size, max(MAX_LOGITS, config.vocab_size)) * _FLOAT
+    return sizes
+
+
+def _memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig) -> Sequence[tuple[str, str]]:
+    sizes = training_memory(loop, model, config)
     spread = ', over all devices' if model.mesh else ''
     lines = [
         ('memory' if not index else '', f'{quantity(size, "B"):>9} {name}') for index, (name, size) in enumerate(sizes.items())
