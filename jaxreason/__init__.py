@@ -34,6 +34,7 @@ _HOME = {
     'PromptSpec': 'jaxreason.data.prompts',
     'grade': 'jaxreason.data.grading',
     'load_problems': 'jaxreason.data.datasets',
+    'reproduce': 'jaxreason.pipeline.reproduce',
 }
 
 __all__ = list(_HOME)
