@@ -4,11 +4,14 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test parity slow check format clean
+.PHONY: quickstart reproduce test parity slow check format clean
 
 quickstart: $(VENV)/.base
 	$(BIN)/jaxreason weights fetch smollm2-135m
 	$(BIN)/jaxreason evaluate configs/quickstart.yaml
+
+reproduce: $(VENV)/.base
+	$(BIN)/jaxreason reproduce
 
 test: $(VENV)/.test
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest

@@ -33,6 +33,12 @@ def add_parser(subparsers) -> None:
     parser.add_argument('--quiet', action='store_true', help='no line for each stage')
 
 
+def _folder(path: Path) -> Path:
+    """A folder's one spelling, below the working folder from there: it stands in the configurations of all stages."""
+    whole = Path(os.path.abspath(path))
+    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+
+
 def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     words = sort_words(argv[1:], FLAGS)
@@ -49,7 +55,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
 
     path = preset(args.preset or 'nano') if words.config is None else Path(words.config)
     recipe = load_recipe(path, words.overrides)
-    out = args.out or Path('runs') / path.stem
+    out = _folder(args.out or Path('runs') / path.stem)
     if args.dry_run:
         from jaxreason.pipeline.outlook import describe
 

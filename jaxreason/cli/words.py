@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from jaxreason.core.errors import ConfigError
 
-_OVERRIDE = re.compile(r'(?:--)?([A-Za-z_]\w*(?:\.\w+)*)=(.*)', re.DOTALL)
+_OVERRIDE = re.compile(r'(?:--)?([A-Za-z_]\w*(?:\.\w[\w-]*)*)=(.*)', re.DOTALL)
 
 
 class Words(NamedTuple):

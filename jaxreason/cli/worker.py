@@ -1,17 +1,17 @@
-"""`python -m jaxreason.cli.worker --log FILE --cores 0,1 -- VERB ...`: a verb at work for a pipeline.
+"""`python -m jaxreason.cli.worker --cores 0,1 -- VERB ...`: a verb at work for a pipeline.
 
-It prints to a file, tells its progress as JSON lines on standard output, and ends when its standard input does: whoever started
-it holds the other end, so that it ends with that process however that one ended.
+All it prints goes to standard error, its progress as JSON lines to standard output. It ends when its standard input does:
+whoever started it holds the other end, so that it ends with that process however that one ended.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from jaxreason.cli import status
 from jaxreason.cli.main import main
@@ -23,17 +23,15 @@ _ORPHANED = 137  # exit code, as of SIGKILL
 def work(argv: Sequence[str]) -> int:
     """Runs a verb; returns its exit code."""
     parser = argparse.ArgumentParser()
-    parser.add_argument('--log', type=Path, required=True)
     parser.add_argument('--cores', type=lambda text: {int(core) for core in text.split(',')}, required=True)
     split = list(argv).index('--')
     args = parser.parse_args(argv[:split])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, 'sched_setaffinity'):
-        os.sched_setaffinity(0, args.cores)
-    pipe = os.dup(sys.stdout.fileno())
-    log = os.open(args.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(log, stream.fileno())
+        with contextlib.suppress(OSError):  # cores that were taken away meanwhile: slower, not wrong
+            os.sched_setaffinity(0, args.cores)
+    pipe = os.dup(1)
+    os.dup2(2, 1)
     status.listen(_Teller(pipe))
     return main(argv[split + 1 :])
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from jaxreason.core import config as config_files
 from jaxreason.core.config import Plain
 from jaxreason.core.errors import ConfigError
-from jaxreason.pipeline.verbs import SHAREABLE, VERBS
+from jaxreason.pipeline.verbs import REPORTING, SHAREABLE, VERBS
 
 PRESETS = ('nano', 'nano-full')
 _NAME = re.compile(r'[A-Za-z][\w.-]{0,63}')
@@ -81,6 +81,11 @@ class Recipe:
                     raise ValueError(f'stages.{name}: there is no stage {other[:80]!r}; stages are {", ".join(self.stages)}.')
         if self.report not in self.stages:
             raise ValueError(f'report must name a stage, got {self.report[:80]!r}; stages are {", ".join(self.stages)}.')
+        if self.stages[self.report].verb not in REPORTING:
+            raise ValueError(
+                f'report must name a stage that writes report.html and metrics.json ({", ".join(REPORTING)}), '
+                f'got {self.report!r}: {self.stages[self.report].verb}.'
+            )
         self.order  # noqa: B018 - refuses circles
 
     @property

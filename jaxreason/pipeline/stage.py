@@ -56,7 +56,8 @@ class Place:
     def seconds(self) -> float | None:
         """How long its last session took; None where it is not finished."""
         mark = object_of(self.folder / _MARK) or {}
-        return mark.get('seconds') if mark.get('digest') == self.digest else None
+        seconds = mark.get('seconds')
+        return float(seconds) if mark.get('digest') == self.digest and isinstance(seconds, int | float) else None
 
     def prepare(self) -> None:
         """Writes its configuration.

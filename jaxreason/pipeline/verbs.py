@@ -18,6 +18,7 @@ VERBS = {
     'report': ('jaxreason.analysis.paper_config', 'PaperConfig'),
 }
 SHAREABLE = ('label', 'evaluate', 'difficulty')  # which several processes can share
+REPORTING = ('report', 'evaluate')  # which leave report.html and metrics.json
 
 
 def config_class(verb: str) -> type:

@@ -1,6 +1,8 @@
 """One stage at work: its processes, what they last told of their progress, and their end."""
 
 import json
+import math
+import os
 import signal
 import socket
 import subprocess
@@ -14,6 +16,7 @@ from jaxreason.core.errors import RunError
 from jaxreason.pipeline.stage import Place
 
 _LAST = 4_000  # bytes of a log that an error is looked for in
+_PATIENCE = 30.0  # seconds that the processes of a stage outlive the first of them that failed
 
 
 class Status(NamedTuple):
@@ -48,8 +51,8 @@ class Running:
         Args:
             place: of the stage, its configuration written.
             slots: one for a stage that runs alone, all for a shared one.
-            command: what runs a verb in a process that ends when its standard input does: it is given `--cores`, `--log`,
-                `--` and the words, and writes a `Status` as a JSON list a line.
+            command: what runs a verb in a process that ends when its standard input does: it is given `--cores`, `--` and
+                the words, and writes a `Status` as a JSON list a line to its standard output, all else to standard error.
 
         Raises:
             RunError: a process cannot be started.
@@ -59,29 +62,30 @@ class Running:
         self.began = time.monotonic()
         self._statuses = [Status() for _ in slots]
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._code = 0
+        self._failed: float | None = None  # when a process was first seen to have failed
+        self._logs = [_log(place, index) for index in range(len(slots))]
+        self._log_sizes = [_size(path) for path in self._logs]  # what earlier sessions wrote
         port = _free_port() if len(slots) > 1 else 0
         try:
             for index, slot in enumerate(slots):
                 words = [*_words(place), *_share(place, index, len(slots), port)]
-                log = place.log if index == 0 else place.log.with_suffix(f'.{index}.log')
-                options = ['--log', str(log), '--cores', ','.join(map(str, slot.cores))]
-                self._processes.append(self._start([*command, *options, '--', *words], index))
+                cores = ','.join(map(str, slot.cores))
+                self._processes.append(self._start([*command, '--cores', cores, '--', *words], index))
         except OSError as error:
             self.kill()
             raise RunError(f'stage {place.name}: cannot start a process ({error.strerror}).') from error
 
     def _start(self, words: Sequence[str], index: int) -> 'subprocess.Popen[bytes]':
-        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        with self._logs[index].open('ab') as log:
+            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True)
         threading.Thread(target=self._listen, args=(process, index), daemon=True).start()
         return process
 
     def _listen(self, process: 'subprocess.Popen[bytes]', index: int) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            try:
-                self._statuses[index] = Status(*json.loads(line))
-            except (ValueError, TypeError):  # a library that writes to the descriptor itself
-                continue
+            self._statuses[index] = _status(line) or self._statuses[index]
 
     @property
     def seconds(self) -> float:
@@ -94,11 +98,19 @@ class Running:
         return self._statuses[0]
 
     def poll(self) -> int | None:
-        """The exit code once all processes have ended, the first that is not 0; None before."""
+        """The exit code once all processes have ended, of the first that failed if any did; None before.
+
+        Where one fails the others hear of it and end; those that do not, since they had not met yet, are ended here.
+        """
         codes = [process.poll() for process in self._processes]
+        failed = [code for code in codes if code]
+        if failed and self._failed is None:
+            self._failed, self._code = time.monotonic(), failed[0]
         if any(code is None for code in codes):
+            if self._failed is not None and time.monotonic() - self._failed > _PATIENCE:
+                self.kill()
             return None
-        return next((code for code in codes if code), 0)
+        return self._code
 
     def interrupt(self) -> None:
         """Asks it to stop where nothing is lost."""
@@ -117,17 +129,17 @@ class Running:
         if code < 0:
             more = '; memory may have run out' if -code == signal.SIGKILL else ''
             return f'ended by signal {-code}{more}'
-        for number in range(len(self._processes)):
-            log = self.place.log if number == 0 else self.place.log.with_suffix(f'.{number}.log')
-            lines = [line for line in _tail(log) if line.startswith('jaxreason: error: ')]
+        for log, before in zip(self._logs, self._log_sizes, strict=True):
+            lines = [line for line in _tail(log, before) if line.startswith('jaxreason: error: ')]
             if lines:
                 return lines[-1].removeprefix('jaxreason: error: ')
-        lines = _tail(self.place.log)
-        return lines[-1] if lines else f'exit code {code}'
+        lines = _tail(self._logs[0], self._log_sizes[0])
+        return lines[-1].removeprefix('jaxreason: ') if lines else f'exit code {code}'
 
 
 def _words(place: Place) -> list[str]:
-    return [*place.stage.verb.split(), str(place.config_file), '--out', str(place.folder)]
+    # Absolute, so that no folder's name is taken for an option or for key=value.
+    return [*place.stage.verb.split(), str(place.config_file.absolute()), '--out', str(place.folder.absolute())]
 
 
 def _share(place: Place, index: int, count: int, port: int) -> list[str]:
@@ -145,11 +157,32 @@ def _free_port() -> int:
         return found.getsockname()[1]
 
 
-def _tail(path: Path) -> list[str]:
+def _log(place: Place, index: int) -> Path:
+    return place.log if index == 0 else place.log.with_suffix(f'.{index}.log')
+
+
+def _size(path: Path) -> int:
+    return os.path.getsize(path) if path.exists() else 0
+
+
+def _status(line: bytes) -> Status | None:
+    """What a line tells; None where it is no status: a library may write to the descriptor itself."""
+    try:
+        status = Status(*json.loads(line))
+        numbers = [number for number in status if number is not None]
+        if all(isinstance(number, int | float) and math.isfinite(number) and number >= 0 for number in numbers):
+            return Status(int(status.done), int(status.total), status.rate, status.left)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    return None
+
+
+def _tail(path: Path, before: int) -> list[str]:
+    """The last lines of a log that were written after its first bytes."""
     try:
         with path.open('rb') as file:
             file.seek(0, 2)
-            file.seek(max(0, file.tell() - _LAST))
+            file.seek(max(before, file.tell() - _LAST))
             return [line for line in file.read().decode(errors='replace').splitlines() if line.strip()]
     except OSError:
         return []
