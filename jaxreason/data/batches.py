@@ -154,29 +154,28 @@ def pack(examples: Sequence[Packable], length: int) -> tuple[Rows, int]:
     Raises:
         DataError: an example lacks a part, or none fits.
     """
-    if any(not example.num_inputs for example in examples):
+    sizes = [example.num_inputs for example in examples]
+    if not all(sizes):
         raise DataError('examples: expected a prompt and a solution of at least one token each; remove the empty ones.')
-    fitting = [example for example in examples if example.num_inputs <= length]
+    fitting = [(example, size) for example, size in zip(examples, sizes, strict=True) if size <= length]
     if not fitting:
-        shortest = (
-            f'the shortest has {min(example.num_inputs for example in examples)} tokens' if examples else 'there are none'
-        )
+        shortest = f'the shortest has {min(sizes)} tokens' if examples else 'there are none'
         raise DataError(f'examples: none fits into rows of {length} tokens ({shortest}); raise the length of the rows.')
     members: list[list[int]] = []
     room: list[int] = []
     first_open = 0
-    for index, example in enumerate(fitting):
+    for index, (_, size) in enumerate(fitting):
         first_open = max(first_open, len(room) - _OPEN_ROWS)
-        row = next((row for row in range(first_open, len(room)) if room[row] >= example.num_inputs), None)
+        row = next((row for row in range(first_open, len(room)) if room[row] >= size), None)
         if row is None:
             row = len(room)
             members.append([])
             room.append(length)
         members[row].append(index)
-        room[row] -= example.num_inputs
+        room[row] -= size
         while first_open < len(room) and room[first_open] == 0:
             first_open += 1
-    return Rows(fitting, members, length), len(examples) - len(fitting)
+    return Rows([example for example, _ in fitting], members, length), len(examples) - len(fitting)
 
 
 def _row(examples: Sequence[Packable], length: int, fill: Mapping[str, np.generic]) -> dict[str, np.ndarray]:

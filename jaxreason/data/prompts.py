@@ -238,6 +238,8 @@ class PromptSpec:
         return self.examples or shipped_examples()
 
     def _examples(self, question: str) -> list[Problem]:
+        if not self.few_shot:
+            return []
         asked = ' '.join(question.split())
         return [e for e in self._pool() if ' '.join(e.text.split()) != asked][: self.few_shot]
 
@@ -262,19 +264,23 @@ class _Guard:
     Each is replaced by its number between two marks while the template is rendered and cut, and put back as text.
     """
 
-    def __init__(self, pieces: Sequence[str], words: Sequence[str]):
+    def __init__(self, pieces: tuple[str, ...], words: Sequence[str]):
         self._mark = next((mark for mark in _MARKS if not any(mark in text for text in words)), '')
         if not self._mark:
             raise TokenizerError('prompt: the text uses every reserved noncharacter U+FDD0 to U+FDEF; remove one of them.')
-        self._pieces = sorted(pieces, key=len, reverse=True)
-        self._number = {piece: number for number, piece in enumerate(self._pieces)}
-        self._pattern = re.compile('|'.join(map(re.escape, self._pieces)) or '(?!)')
+        self._pieces, self._pattern = _longest_first(pieces)
 
     def hide(self, text: str) -> str:
-        return self._pattern.sub(lambda match: f'{self._mark}{self._number[match[0]]}{self._mark}', text)
+        return self._pattern.sub(lambda match: f'{self._mark}{self._pieces.index(match[0])}{self._mark}', text)
 
     def show(self, text: str) -> str:
         return re.sub(f'{self._mark}(\\d+){self._mark}', lambda match: self._pieces[int(match[1])], text)
+
+
+@functools.lru_cache(maxsize=16)  # a tokenizer's pieces are the same for every prompt
+def _longest_first(pieces: tuple[str, ...]) -> tuple[list[str], re.Pattern[str]]:
+    pieces_by_length = sorted(pieces, key=len, reverse=True)
+    return pieces_by_length, re.compile('|'.join(map(re.escape, pieces_by_length)) or '(?!)')
 
 
 def encode_continued(tokenizer: Tokenizer, runs: list[str | int], partial: str) -> list[int]:
