@@ -12,6 +12,8 @@ from jaxreason.evaluate.difficulty_config import DifficultyConfig
 from jaxreason.evaluate.label_config import LabelConfig
 from jaxreason.evaluate.match_config import MatchConfig
 from jaxreason.evaluate.step_judgement import StepJudgementConfig
+from jaxreason.pipeline.recipe import PRESETS, Recipe
+from jaxreason.pipeline.run import check
 from jaxreason.train.probe import ProbeConfig
 from jaxreason.train.revision import RevisionConfig
 from jaxreason.train.reward import OrmConfig, PrmConfig
@@ -30,7 +32,10 @@ KINDS = {  # by the verb of the first line
     'train orm': OrmConfig,
     'train revision': RevisionConfig,
     'train probe': ProbeConfig,
+    'reproduce': Recipe,
 }
+PRESET_FILES = sorted((ROOT / 'jaxreason/pipeline/presets').glob('*.yaml'))
+RECIPES = [*PRESET_FILES, *sorted(ROOT.glob('configs/paper/*.yaml'))]
 
 
 def kind_of(path):
@@ -74,6 +79,25 @@ def test_it_begins_with_its_command_and_what_to_expect(path):
     first, second = path.read_text().splitlines()[:2]
     assert re.match(rf'# jaxreason ({"|".join(KINDS)}) {re.escape(str(path.relative_to(ROOT)))}', first)
     assert re.match(r'# Expect: \S', second)
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.name)
+def test_every_stage_of_a_recipe_loads(path, tmp_path):
+    recipe = config.load(Recipe, path)
+    assert set(check(recipe, tmp_path)) == set(recipe.stages)
+    (tmp_path / 'again.yaml').write_text(config.dump(recipe))
+    assert config.load(Recipe, tmp_path / 'again.yaml') == recipe
+
+
+@pytest.mark.parametrize('path', PRESET_FILES, ids=lambda path: path.name)
+def test_a_preset_begins_with_its_command_and_what_to_expect(path):
+    first, second = path.read_text().splitlines()[:2]
+    assert path.stem in PRESETS and first == f'# jaxreason reproduce --preset {path.stem}'
+    assert re.match(r'# Expect: \S', second)
+
+
+def test_there_are_recipes():
+    assert len(PRESET_FILES) >= 1 and len(RECIPES) >= len(PRESET_FILES) + 3
 
 
 def test_the_readme_names_only_what_exists():

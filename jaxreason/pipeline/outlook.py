@@ -145,7 +145,11 @@ def _assumptions(lines: Sequence[_Line], chip: Chip | None, chips: int | None) -
 def _about_chip(chip: Chip, chips: int | None) -> list[str]:
     size = f'{chip.memory / 1e9:,.0f} GB of which {DEVICE_SHARE:.0%} are used'
     peak = f'{PEAK_SHARE:.0%} of the arithmetic'
-    many = 'the fewest that hold a stage' if chips is None else f'{chips}, in groups that hold a stage, none idle'
+    many = (
+        'the fewest that hold a stage'
+        if chips is None
+        else f'{chips}, in groups that hold a stage, none idle; what samples is a process a group'
+    )
     return [
         f'- {chip.about}: {chip.flops / 1e12:,.0f} TFLOP/s (bfloat16), {chip.bandwidth / 1e9:,.0f} GB/s, {size}',
         f'- training, prompts, scoring: {peak}; decoding: the slower of {peak}',

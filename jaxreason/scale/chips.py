@@ -50,9 +50,9 @@ def chip_named(name: str) -> Chip:
     Raises:
         ConfigError: there is none of that name; names the nearest and lists all.
     """
-    known = CHIPS.get(name.lower())
-    if known is not None:
-        return known
-    near = difflib.get_close_matches(name.lower()[:60], list(CHIPS), n=1, cutoff=0.3)
-    hint = f', did you mean {near[0]}?' if near else '.'
+    if name.lower() in CHIPS:
+        return CHIPS[name.lower()]
+    begun = [known for known in CHIPS if name and known.startswith(name.lower())]
+    near = begun or difflib.get_close_matches(name.lower()[:60], list(CHIPS), n=1, cutoff=0.3)
+    hint = f', did you mean {" or ".join(near)}?' if near else '.'
     raise ConfigError(f'there is no chip {name[:60]!r}{hint} Chips are {", ".join(CHIPS)}.')
