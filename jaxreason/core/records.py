@@ -118,8 +118,14 @@ class Record:
 
 def to_line(value: Any) -> str:
     """A dataclass or JSON value as one line without a newline: sorted keys, no NaN, ASCII, shortest floats."""
-    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-    return json.dumps(plain, sort_keys=True, separators=(',', ':'), allow_nan=False, ensure_ascii=True)
+    return json.dumps(value, sort_keys=True, separators=(',', ':'), allow_nan=False, ensure_ascii=True, default=_fields_of)
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass, not copied: `dataclasses.asdict` takes twice as long as the writing itself."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        raise TypeError(f'Object of type {type(value).__name__} is not JSON serializable')
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def pool_from(fields: Mapping[str, Any]) -> Pool:

@@ -65,8 +65,8 @@ class Journal:
             raise RunError(
                 f'{self.path}: {key}: a score or cost is not a finite number; the model or its verifier is damaged.'
             ) from error
-        line = to_line({'key': key, 'crc': _checksum(key, text), 'entry': json.loads(text)})
-        rest = memoryview(line.encode() + b'\n')
+        line = f'{{"crc":{_checksum(key, text)},"entry":{text},"key":{to_line(key)}}}\n'
+        rest = memoryview(line.encode())
         try:
             while rest:  # a nearly full disk takes a part
                 rest = rest[self._file.write(rest) :]
