@@ -113,6 +113,12 @@ def answer_key(answer: str) -> str:
     Returns:
         Text that is the same for `1/2`, `0.5`, `\\frac12` and `50%`.
     """
+    return read(answer).key if len(answer) > MAX_ANSWER_CHARS else _key_cached(answer)
+
+
+@functools.lru_cache(maxsize=4096)
+def _key_cached(answer: str) -> str:
+    """A sweep asks for the keys of the same answers hundreds of times."""
     return read(answer).key
 
 

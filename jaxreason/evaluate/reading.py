@@ -5,12 +5,13 @@ is what a user would have got, the others lower the variance of the mean.
 """
 
 import collections
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxreason.core.cost import Cost, total
 from jaxreason.core.records import Block, Pool, PoolBranch, PoolCandidate, Record, candidate_of, cost_fields, cost_from
-from jaxreason.core.types import Verdict
+from jaxreason.core.types import Candidate, Verdict
 from jaxreason.evaluate.config import EvaluateConfig
 from jaxreason.evaluate.sweep import Chains
 from jaxreason.evaluate.units import Unit
@@ -27,21 +28,22 @@ def records_of(config: EvaluateConfig, unit: Unit, pool: Pool) -> Iterator[Recor
         'pool': unit.pool,
         'budget': unit.budget.limits,
     }
+    opened = _Opened(pool)
     if unit.chains is not None:
         for label, revision in config.read_from(unit.chains).items():
             for n in config.sweep(label).reads[revision.generations]:
-                yield _read_chains(label, revision.at(n), unit.chains, pool, common)
+                yield _read_chains(label, revision.at(n), unit.chains, opened, common)
         return
     if unit.label is None:
         for label, pooled in config.pooled.items():
             for n in config.sweep(label).reads[pooled.n]:
-                yield _read(label, pooled, pooled.n, n, pool, common)
+                yield _read(label, pooled, pooled.n, n, opened, common)
         return
     strategy = config.strategies[unit.label]
     for n in config.sweep(unit.label, unit.budget).reads[unit.n]:
         if n < unit.n:
             assert isinstance(strategy, Divisible), 'read at less than its whole'
-            yield _read(unit.label, strategy, unit.n, n, pool, common)
+            yield _read(unit.label, strategy, unit.n, n, opened, common)
             continue
         assert pool.chosen is not None, 'a strategy that searched by itself wrote down its choice'
         cost = total(map(cost_from, (pool.cost, *(branch.cost for branch in _branches(pool)))))
@@ -50,19 +52,47 @@ def records_of(config: EvaluateConfig, unit: Unit, pool: Pool) -> Iterator[Recor
         yield Record(strategy=unit.label, n=n, blocks=(block,), votes=chosen, **common)
 
 
-def _read(label: str, strategy: Divisible, largest: int, n: int, pool: Pool, common: Mapping[str, Any]) -> Record:
+class _Opened:
+    """A pool that is read many times: what every reading needs of a candidate is made once."""
+
+    def __init__(self, pool: Pool):
+        self.pool = pool
+        self.cost = cost_from(pool.cost)
+        self._seen: dict[tuple[tuple[str | None, ...], int], tuple[Candidate, Cost]] = {}
+        self._blocks: dict[int, Mapping[int, _Part]] = {}
+
+    def see(self, stored: PoolCandidate, judges: tuple[str | None, ...]) -> tuple[Candidate, Cost]:
+        """A candidate as a strategy that asks these verifiers sees it, and what it cost that one."""
+        key = judges, stored.sample
+        if key not in self._seen:
+            self._seen[key] = candidate_of(stored, judges), _paid(stored, judges)
+        return self._seen[key]
+
+    def blocks(self, n: int) -> 'Mapping[int, _Part]':
+        """Its candidates by blocks of `n` draws."""
+        if n not in self._blocks:
+            self._blocks[n] = _blocks(self.pool, n)
+        return self._blocks[n]
+
+    @functools.cached_property
+    def chains(self) -> Sequence[Sequence[PoolCandidate]]:
+        """Its candidates by chain."""
+        return chains_of(self.pool.candidates)
+
+
+def _read(label: str, strategy: Divisible, largest: int, n: int, opened: _Opened, common: Mapping[str, Any]) -> Record:
     """What a strategy made of the disjoint blocks of `n` among the `largest` first draws of a pool."""
-    parts = _blocks(pool, n)
-    return _record(label, strategy, n, [parts[index] for index in range(largest // n)], pool, common)
+    parts = opened.blocks(n)
+    return _record(label, strategy, n, [parts.get(index, _Part([], [])) for index in range(largest // n)], opened, common)
 
 
-def _read_chains(label: str, revision: Revision, chains: Chains, pool: Pool, common: Mapping[str, Any]) -> Record:
+def _read_chains(label: str, revision: Revision, chains: Chains, opened: _Opened, common: Mapping[str, Any]) -> Record:
     """What revisions made of the disjoint groups of chains that were to be long enough, each cut to its length."""
-    grown, most, length = chains_of(pool.candidates), revision.chains, revision.length
+    grown, most, length = opened.chains, revision.chains, revision.length
     enough = sum(planned >= length for planned in chains.lengths)  # the first ones: later chains are never longer
     groups = [grown[first : first + most] for first in range(0, enough - most + 1, most)]
     parts = [_Part(sorted((c for chain in group for c in chain[:length]), key=lambda c: c.sample), []) for group in groups]
-    return _record(label, revision, revision.generations, parts, pool, common)
+    return _record(label, revision, revision.generations, parts, opened, common)
 
 
 def _record(
@@ -70,16 +100,17 @@ def _record(
     strategy: Divisible | Revision,
     n: int,
     parts: 'Sequence[_Part]',
-    pool: Pool,
+    opened: _Opened,
     common: Mapping[str, Any],
 ) -> Record:
     """What a strategy made of parts of a pool, each as if the others were not there."""
     blocks: list[Block] = []
     votes: tuple[tuple[str, float], ...] = ()
     for index, part in enumerate(parts):
-        choice = strategy.choose([candidate_of(c, strategy.judges) for c in part.candidates])
-        paid = [*(_paid(c, strategy.judges) for c in part.candidates), *(cost_from(branch.cost) for branch in part.pruned)]
-        blocks.append(_block(choice.answer, part.candidates, total([cost_from(pool.cost), *paid])))
+        seen = [opened.see(stored, strategy.judges) for stored in part.candidates]
+        choice = strategy.choose([candidate for candidate, _ in seen])
+        paid = [*(cost for _, cost in seen), *(cost_from(branch.cost) for branch in part.pruned)]
+        blocks.append(_block(choice.answer, part.candidates, total([opened.cost, *paid])))
         votes = votes if index else choice.votes
     return Record(strategy=label, n=n, blocks=tuple(blocks), votes=votes, **common)
 
