@@ -6,7 +6,16 @@ Sections and figures of the paper are numbered as in its ICLR version (2025).
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxreason.analysis import matching_page, page, paper_figures, paper_revisions, paper_savings, paper_search, paper_verifiers
+from jaxreason.analysis import (
+    matching_page,
+    page,
+    paper_figures,
+    paper_revision_figures,
+    paper_revisions,
+    paper_savings,
+    paper_search,
+    paper_verifiers,
+)
 from jaxreason.analysis.drawing import looks, picture_of
 from jaxreason.analysis.paper_figures import PaperFigure
 from jaxreason.analysis.paper_inputs import PaperInputs, Part
@@ -105,10 +114,10 @@ def _revisions(inputs: PaperInputs) -> Iterator[Section]:
     yield Section(
         'chain',
         _CHAIN,
-        paper_figures.chain_figures(part, revised),
+        paper_revision_figures.chain_figures(part, revised),
         paper_revisions.along_the_chain(part, revised),
     )
-    yield Section('ratios', _RATIOS, paper_figures.ratio_figures(part, revised), paper_revisions.ratios(part, revised))
+    yield Section('ratios', _RATIOS, paper_revision_figures.ratio_figures(part, revised), paper_revisions.ratios(part, revised))
     yield Section(
         'compute-optimal-revisions',
         _CHOSEN,
@@ -128,10 +137,14 @@ def _duel(inputs: PaperInputs) -> Section:
     if found is None:
         return Section('duel', title, (), paper_savings.duel(None))
     table = found.table
-    rows, points = matching_page.gains(table), matching_page.points(table)
-    tables = [page.table(rows[0], rows[1:]), page.folded('Points by level', page.table(points[0], points[1:]))]
+    gains, levels, curves = matching_page.gains(table), matching_page.points(table), paper_savings.duel_points(table)
+    tables = [
+        _cards(curves[0], [[page.text(cell) for cell in row] for row in curves[1:]]),
+        page.folded('Relative gains, beside those of the paper', page.table(gains[0], gains[1:])),
+        page.folded('Points by level', page.table(levels[0], levels[1:])),
+    ]
     notes = [matching_page.caption(table), matching_page.LEGEND, *table['notes']]
-    return Section('duel', title, paper_figures.duel_figures(table), paper_savings.duel(table), notes, tables)
+    return Section('duel', title, paper_revision_figures.duel_figures(table), paper_savings.duel(table), notes, tables)
 
 
 def html(inputs: PaperInputs, sections: Sequence[Section]) -> str:
