@@ -41,12 +41,17 @@ class PaperFigure(NamedTuple):
 Styles = Mapping[str, Look]
 
 
-def styles_of(part: Part, labels: SearchLabels) -> dict[str, Look]:
-    """How the strategies of the searches are drawn, alike in every figure."""
+def styles_of(part: Part, orm: str = '') -> dict[str, Look]:
+    """How the strategies of a run are drawn, alike in every figure, by their labels as they are printed.
+
+    Args:
+        part: the run.
+        orm: label of best-of-N by the ORM, which gets a colour of its own; empty for none.
+    """
     styles = looks([*part.answers.labels, 'compute_optimal'])
-    if labels.orm in styles:
-        styles[labels.orm] = styles[labels.orm]._replace(colour=_ORM)
-    return styles
+    if orm in styles:
+        styles[orm] = styles[orm]._replace(colour=_ORM)
+    return {printable(label): look for label, look in styles.items()}
 
 
 # Accuracy against what is spent.
@@ -56,7 +61,7 @@ def search_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
     """Every method against solutions and against FLOPs."""
     shown = (labels.majority, labels.best_of_n, labels.beam, labels.lookahead)
     frame = [*_curves(part, shown), *_fixed_curve(part), *_greedy_line(part)]
-    plot = functools.partial(plot_curves, styles=styles_of(part, labels))
+    plot = functools.partial(plot_curves, styles=styles_of(part, labels.orm))
     return [
         PaperFigure('search_by_generations', 'Accuracy by solutions begun', plot, frame),
         PaperFigure('search_by_flops', 'The same by FLOPs, the verifier charged', functools.partial(plot, x='flops'), frame),
@@ -68,9 +73,9 @@ def verifier_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
     if not part.answers.ns(labels.best_of_n, labels.orm):
         return []
     frame = [*_curves(part, (labels.best_of_n, labels.orm, labels.majority)), *_fixed_curve(part), *_greedy_line(part)]
-    plot = functools.partial(plot_curves, styles=styles_of(part, labels))
+    plot = functools.partial(plot_curves, styles=styles_of(part, labels.orm))
     gaps = _gaps(part, labels.best_of_n, {'PRM over ORM': labels.orm})
-    tints = {'PRM over ORM': styles_of(part, labels)[labels.best_of_n]}
+    tints = {'PRM over ORM': styles_of(part, labels.orm)[printable(labels.best_of_n)]}
     return [
         PaperFigure('verifiers_by_n', 'Accuracy by verifier', plot, frame),
         PaperFigure('verifier_gap_by_n', 'PRM over ORM', functools.partial(plot_gaps, styles=tints), gaps),
@@ -79,14 +84,14 @@ def verifier_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
 
 def aggregation_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
     """The ways in which scores of steps become an answer, and what each is behind the last step's score."""
-    styles, last = styles_of(part, labels), labels.best_of_n
+    styles, last = styles_of(part, labels.orm), labels.best_of_n
     names = {f'last over {name}': label for name, label in labels.aggregations.items()} | {
         'weighted over single': labels.single
     }
     names = {name: label for name, label in names.items() if part.answers.ns(last, label)}
     frame = [*_curves(part, (last, *names.values())), *_fixed_curve(part), *_greedy_line(part)]
     gaps = _gaps(part, last, names)
-    tints = {name: styles[label] for name, label in names.items()}
+    tints = {name: styles[printable(label)] for name, label in names.items()}
     made = [PaperFigure('aggregations_by_n', 'Accuracy by aggregation', functools.partial(plot_curves, styles=styles), frame)]
     if gaps:
         plot = functools.partial(plot_gaps, styles=tints)
@@ -110,7 +115,7 @@ def compute_optimal_figures(part: Part, name: str, styles: Styles) -> list[Paper
     ]
     frame += [*_fixed_curve(part), *_greedy_line(part)]
     frame.append(_row('goal', f'to equal: n = {reference["n"]}', reference, reference['n'], reference['flops']))
-    known = {label: styles[reference['strategy']], **{words: _STYLES[curve] for curve, words in _CHOSEN.items()}}
+    known = {label: styles[label], **{words: _STYLES[curve] for curve, words in _CHOSEN.items()}}
     plot = functools.partial(plot_curves, styles=known, x='flops')
     return [PaperFigure(name, 'Accuracy by FLOPs per question', plot, frame)]
 
@@ -252,7 +257,7 @@ def plot_gaps(ax: 'Axes', frame: Frame, styles: Styles) -> None:
 
 def bin_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
     """Beam search and best-of-N in every bin of the oracle."""
-    styles = styles_of(part, labels)
+    styles = styles_of(part, labels.orm)
     ns = part.answers.ns(labels.best_of_n)
     ns = [n for n in ns if n in _SHOWN] or ns[-3:]
     frame = []
@@ -270,7 +275,7 @@ def bin_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
                         'cell': printable(cell.strategy),
                     }
                     frame.append({**told, **percent('accuracy', value)})
-    plot = functools.partial(plot_bins, styles={printable(label): look for label, look in styles.items()})
+    plot = functools.partial(plot_bins, styles=styles)
     return [PaperFigure('search_by_difficulty', "Accuracy within the oracle's bins", plot, frame)]
 
 

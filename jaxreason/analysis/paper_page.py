@@ -16,7 +16,7 @@ from jaxreason.analysis import (
     paper_search,
     paper_verifiers,
 )
-from jaxreason.analysis.drawing import looks, picture_of
+from jaxreason.analysis.drawing import picture_of
 from jaxreason.analysis.paper_figures import PaperFigure
 from jaxreason.analysis.paper_inputs import PaperInputs, Part
 from jaxreason.analysis.paper_verdicts import Finding, Verdict
@@ -68,7 +68,7 @@ class Section(NamedTuple):
 def sections_of(inputs: PaperInputs) -> list[Section]:
     """All sections, in the paper's order."""
     part, labels = inputs.search, inputs.labels
-    styles = paper_figures.styles_of(part, labels)
+    styles = paper_figures.styles_of(part, labels.orm)
     return [
         Section(
             'search',
@@ -110,7 +110,6 @@ def _revisions(inputs: PaperInputs) -> Iterator[Section]:
         yield Section('ratios', _RATIOS, (), paper_revisions.ratios_left_out())
         yield Section('compute-optimal-revisions', _CHOSEN, (), paper_savings.revision_saving(None))
         return
-    styles = looks([*part.answers.labels, 'compute_optimal'])
     yield Section(
         'chain',
         _CHAIN,
@@ -121,7 +120,7 @@ def _revisions(inputs: PaperInputs) -> Iterator[Section]:
     yield Section(
         'compute-optimal-revisions',
         _CHOSEN,
-        paper_figures.compute_optimal_figures(part, 'compute_optimal_revisions', styles),
+        paper_figures.compute_optimal_figures(part, 'compute_optimal_revisions', paper_figures.styles_of(part)),
         paper_savings.revision_saving(part),
         tables=[_worth(part)],
     )
@@ -143,7 +142,7 @@ def _duel(inputs: PaperInputs) -> Section:
         page.folded('Relative gains, beside those of the paper', page.table(gains[0], gains[1:])),
         page.folded('Points by level', page.table(levels[0], levels[1:])),
     ]
-    notes = [matching_page.caption(table), matching_page.LEGEND, *table['notes']]
+    notes = [matching_page.LEGEND, *table['notes']]
     return Section('duel', title, paper_revision_figures.duel_figures(table), paper_savings.duel(table), notes, tables)
 
 
@@ -222,8 +221,7 @@ def _summary(sections: Sequence[Section]) -> str:
     for section in sections:
         link = f'<a href="#{section.anchor}">{page.text(section.title)}</a>'
         for finding in section.findings[: 1 if _why_left_out(section) else None]:
-            here = finding.ours if finding.verdict is Verdict.ABSENT else finding.short
-            rows.append([link, page.text(_sentence(finding.paper)), page.text(here), _badge(finding.verdict)])
+            rows.append([link, page.text(_sentence(finding.paper)), page.text(finding.short), _badge(finding.verdict)])
             link = ''
     return _cards(('', 'the paper', 'here', ''), rows)
 

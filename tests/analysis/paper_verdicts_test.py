@@ -33,7 +33,7 @@ def test_a_side_of_a_bound(low, high, sign, bound, verdict):
 def test_nothing_to_judge_is_absent():
     assert of_sign(None, 1) is Verdict.ABSENT
     claim = Claim('search', 'section 5.3', 'beam search is ahead', 'it is')
-    assert claim.absent('no beam')[4:] == ('no beam', '–', Verdict.ABSENT)
+    assert claim.absent('no beam')[4:] == ('no beam', 'no beam', Verdict.ABSENT)
     assert claim.found('yes', '+1', Verdict.AGREES).paper == 'beam search is ahead'
 
 
