@@ -93,3 +93,4 @@ def test_a_configuration_makes_the_page_about_the_paper(command, refused, tmp_pa
     assert 'nothing beside it' in refused('report', 'paper.yaml', '--difficulty', 'bins')
     assert 'unknown key' in refused('report', 'paper.yaml', 'serch=x')
     assert 'records.jsonl' in refused('report', 'paper.yaml', 'search=nowhere')
+    assert 'another verb' in refused('report', 'paper.yaml', '--out', 'sweep')
