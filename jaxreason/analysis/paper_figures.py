@@ -1,4 +1,4 @@
-"""The figures of the page about the paper, narrow enough to be read on a phone; greedy and the best fixed strategy in each."""
+"""The figures of the page about the paper that tell of searches, narrow enough for a phone; greedy and best fixed in each."""
 
 import functools
 import math
@@ -6,21 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxreason.analysis.contrasts import Cell
-from jaxreason.analysis.drawing import Frame, Look, Plot, bars, flops_tick, grouped, looks, percent, set_height
-from jaxreason.analysis.matching_figures import duel_frame, matching_figures
+from jaxreason.analysis.drawing import Frame, Look, Plot, flops_tick, grouped, looks, percent, set_height
 from jaxreason.analysis.paper_config import SearchLabels
 from jaxreason.analysis.paper_inputs import Part
-from jaxreason.analysis.paper_revisions import group_of, longest, most_generations
-from jaxreason.analysis.paper_savings import terms_of
-from jaxreason.analysis.revision_figures import (
-    chain_frame,
-    flip_frame,
-    plot_along_the_chain,
-    plot_flips,
-    plot_ratio,
-    ratio_frame,
-    ratio_level_frame,
-)
 from jaxreason.core.terminal import printable
 
 if TYPE_CHECKING:
@@ -30,12 +18,15 @@ WIDTH = 4.4  # inches; of the page's column on a phone, which makes 10 points 11
 GREEDY, FIXED = 'greedy', 'best fixed strategy'
 _CHOSEN = {'oracle': 'oracle (upper bound)', 'predicted': 'predicted, uncharged', 'charged': 'charged'}
 _ORM = '#77b82a'  # far from the colour of best-of-N, beside which it stands
-_TINT = '#c65aa5'  # of compute-optimal in `drawing`
-_STYLES = {'oracle': Look(_TINT, '^', '--'), 'predicted': Look(_TINT, 's', ':'), 'charged': Look(_TINT, 'o', '-')}
+COMPUTE_OPTIMAL = '#c65aa5'  # of compute-optimal in `drawing`
+_STYLES = {
+    'oracle': Look(COMPUTE_OPTIMAL, '^', '--'),
+    'predicted': Look(COMPUTE_OPTIMAL, 's', ':'),
+    'charged': Look(COMPUTE_OPTIMAL, 'o', '-'),
+}
 _SHOWN = (4, 16, 64, 256)  # n within a bin, as in the paper's figure 3
 _ROOM = 0.36  # of a bin to each side of its middle, over which its n spread
 _BAND: dict[str, Any] = {'linewidth': 5.0, 'alpha': 0.3, 'zorder': 1.5}
-_GROUPS = ('easy', 'medium', 'hard')
 
 
 class PaperFigure(NamedTuple):
@@ -50,12 +41,17 @@ class PaperFigure(NamedTuple):
 Styles = Mapping[str, Look]
 
 
-def styles_of(part: Part, labels: SearchLabels) -> dict[str, Look]:
-    """How the strategies of the searches are drawn, alike in every figure."""
+def styles_of(part: Part, orm: str = '') -> dict[str, Look]:
+    """How the strategies of a run are drawn, alike in every figure, by their labels as they are printed.
+
+    Args:
+        part: the run.
+        orm: label of best-of-N by the ORM, which gets a colour of its own; empty for none.
+    """
     styles = looks([*part.answers.labels, 'compute_optimal'])
-    if labels.orm in styles:
-        styles[labels.orm] = styles[labels.orm]._replace(colour=_ORM)
-    return styles
+    if orm in styles:
+        styles[orm] = styles[orm]._replace(colour=_ORM)
+    return {printable(label): look for label, look in styles.items()}
 
 
 # Accuracy against what is spent.
@@ -65,7 +61,7 @@ def search_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
     """Every method against solutions and against FLOPs."""
     shown = (labels.majority, labels.best_of_n, labels.beam, labels.lookahead)
     frame = [*_curves(part, shown), *_fixed_curve(part), *_greedy_line(part)]
-    plot = functools.partial(plot_curves, styles=styles_of(part, labels))
+    plot = functools.partial(plot_curves, styles=styles_of(part, labels.orm))
     return [
         PaperFigure('search_by_generations', 'Accuracy by solutions begun', plot, frame),
         PaperFigure('search_by_flops', 'The same by FLOPs, the verifier charged', functools.partial(plot, x='flops'), frame),
@@ -77,9 +73,9 @@ def verifier_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
     if not part.answers.ns(labels.best_of_n, labels.orm):
         return []
     frame = [*_curves(part, (labels.best_of_n, labels.orm, labels.majority)), *_fixed_curve(part), *_greedy_line(part)]
-    plot = functools.partial(plot_curves, styles=styles_of(part, labels))
+    plot = functools.partial(plot_curves, styles=styles_of(part, labels.orm))
     gaps = _gaps(part, labels.best_of_n, {'PRM over ORM': labels.orm})
-    tints = {'PRM over ORM': styles_of(part, labels)[labels.best_of_n]}
+    tints = {'PRM over ORM': styles_of(part, labels.orm)[printable(labels.best_of_n)]}
     return [
         PaperFigure('verifiers_by_n', 'Accuracy by verifier', plot, frame),
         PaperFigure('verifier_gap_by_n', 'PRM over ORM', functools.partial(plot_gaps, styles=tints), gaps),
@@ -88,14 +84,14 @@ def verifier_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
 
 def aggregation_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
     """The ways in which scores of steps become an answer, and what each is behind the last step's score."""
-    styles, last = styles_of(part, labels), labels.best_of_n
+    styles, last = styles_of(part, labels.orm), labels.best_of_n
     names = {f'last over {name}': label for name, label in labels.aggregations.items()} | {
         'weighted over single': labels.single
     }
     names = {name: label for name, label in names.items() if part.answers.ns(last, label)}
     frame = [*_curves(part, (last, *names.values())), *_fixed_curve(part), *_greedy_line(part)]
     gaps = _gaps(part, last, names)
-    tints = {name: styles[label] for name, label in names.items()}
+    tints = {name: styles[printable(label)] for name, label in names.items()}
     made = [PaperFigure('aggregations_by_n', 'Accuracy by aggregation', functools.partial(plot_curves, styles=styles), frame)]
     if gaps:
         plot = functools.partial(plot_gaps, styles=tints)
@@ -119,7 +115,7 @@ def compute_optimal_figures(part: Part, name: str, styles: Styles) -> list[Paper
     ]
     frame += [*_fixed_curve(part), *_greedy_line(part)]
     frame.append(_row('goal', f'to equal: n = {reference["n"]}', reference, reference['n'], reference['flops']))
-    known = {label: styles[reference['strategy']], **{words: _STYLES[curve] for curve, words in _CHOSEN.items()}}
+    known = {label: styles[label], **{words: _STYLES[curve] for curve, words in _CHOSEN.items()}}
     plot = functools.partial(plot_curves, styles=known, x='flops')
     return [PaperFigure(name, 'Accuracy by FLOPs per question', plot, frame)]
 
@@ -178,7 +174,7 @@ def plot_curves(ax: 'Axes', frame: Frame, styles: Styles, x: str = 'generations'
     for name, points in _by_curve(frame, 'fixed').items():
         ax.plot([row[x] for row in points], [row['accuracy'] for row in points], '-', color=ink, label=name, **_BAND)
     for name, points in _by_curve(frame, 'line').items():
-        _level_line(ax, name, points[0]['accuracy'])
+        level_line(ax, name, points[0]['accuracy'])
     for name, points in _by_curve(frame, 'goal').items():
         ax.plot([points[0][x]], [points[0]['accuracy']], '*', color=ink, markersize=12, label=name, zorder=4)
         ax.axhline(points[0]['accuracy'], color=ink, linewidth=0.8, linestyle=':')
@@ -201,7 +197,8 @@ def _by_curve(frame: Frame, drawn: str) -> dict[str, list[Mapping[str, Any]]]:
     return grouped([row for row in frame if row['drawn'] == drawn], 'curve')
 
 
-def _level_line(ax: 'Axes', name: str, accuracy: float) -> None:
+def level_line(ax: 'Axes', name: str, accuracy: float) -> None:
+    """Draws greedy, or the best fixed strategy, as a line at its accuracy (per cent)."""
     colour = '#7d8590' if name == GREEDY else ax.xaxis.label.get_color()
     line = '-.' if name == GREEDY else '-'
     ax.axhline(accuracy, color=colour, linestyle=line, label=name, **({'linewidth': 1.4} if name == GREEDY else _BAND))
@@ -260,7 +257,7 @@ def plot_gaps(ax: 'Axes', frame: Frame, styles: Styles) -> None:
 
 def bin_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
     """Beam search and best-of-N in every bin of the oracle."""
-    styles = styles_of(part, labels)
+    styles = styles_of(part, labels.orm)
     ns = part.answers.ns(labels.best_of_n)
     ns = [n for n in ns if n in _SHOWN] or ns[-3:]
     frame = []
@@ -278,7 +275,7 @@ def bin_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
                         'cell': printable(cell.strategy),
                     }
                     frame.append({**told, **percent('accuracy', value)})
-    plot = functools.partial(plot_bins, styles={printable(label): look for label, look in styles.items()})
+    plot = functools.partial(plot_bins, styles=styles)
     return [PaperFigure('search_by_difficulty', "Accuracy within the oracle's bins", plot, frame)]
 
 
@@ -329,147 +326,3 @@ def plot_bins(ax: 'Axes', frame: Frame, styles: Styles) -> None:
     ax.set_xlabel('n, level (1: easiest), its questions')
     ax.set_ylabel('accuracy, %')
     ax.set_ylim(0, 103)
-
-
-# Revisions.
-
-
-def chain_figures(part: Part, revised: Mapping[str, Any]) -> list[PaperFigure]:
-    """Pass@1 along the longest chains, and what becomes of right and wrong attempts."""
-    chains = {'chains': [longest(revised)]}
-    frame = _with_references(part, chain_frame(chains), most_generations(part))
-    made = [PaperFigure('pass_at_1_along_the_chain', 'Pass@1 along the chain', _plot_chain, frame)]
-    flips = flip_frame(chains)
-    if flips:
-        made.append(PaperFigure('flips_along_the_chain', 'What a revision does', _plot_flips, flips))
-    return made
-
-
-def ratio_figures(part: Part, revised: Mapping[str, Any]) -> list[PaperFigure]:
-    """Accuracy by the ratio of sequential to parallel attempts, over all questions and by difficulty."""
-    group = group_of(revised)
-    frame = ratio_frame(group)
-    if not frame:
-        return []
-    most = max(row['n'] for row in frame)
-    made = [
-        PaperFigure('ratio', 'All questions', functools.partial(_plot_ratio, column='n'), _with_references(part, frame, most))
-    ]
-    if inside := ratio_level_frame(group):
-        plot = functools.partial(_plot_ratio, column='level')
-        made.append(
-            PaperFigure('ratio_by_difficulty', f"Within the oracle's bins, n = {most}", plot, _per_level(part, inside, most))
-        )
-    return made
-
-
-def _with_references(part: Part, frame: Frame, budget: int) -> list[dict[str, Any]]:
-    """A frame with greedy and the best fixed strategy of a budget as further rows, told apart by the column `reference`."""
-    empty: dict[str, Any] = dict.fromkeys(frame[0], '')
-    made = [{'reference': '', **row} for row in frame]
-    best = part.best_fixed(budget)
-    cells = {} if best is None else {FIXED: best}
-    if part.greedy is not None:
-        cells[GREEDY] = part.greedy
-    for name, cell in cells.items():
-        value = part.answers.accuracy(cell)
-        assert value is not None, 'a strategy of the run has answers'
-        made.append({'reference': name, **empty, **percent('accuracy', value)})
-    return made
-
-
-def _per_level(part: Part, frame: Frame, budget: int) -> list[dict[str, Any]]:
-    """The same within levels: greedy and the best fixed strategy of all questions, as columns of every row."""
-    cells = {'best_fixed': part.best_fixed(budget), 'greedy': part.greedy}
-    made = []
-    for row in frame:
-        inside = part.oracle.questions(row['level'])
-        values = {name: None if cell is None else part.answers.accuracy(cell, inside) for name, cell in cells.items()}
-        told = {name: None if value is None else round(100 * value['point'], 4) for name, value in values.items()}
-        made.append({'reference': '', **row, **told})
-    return made
-
-
-def _plot_chain(ax: 'Axes', frame: Frame) -> None:
-    plot_along_the_chain(ax, [row for row in frame if not row['reference']])
-    _draw_references(ax, frame)
-    ax.set_xlabel('attempt, its place in the chain')
-
-
-def _plot_flips(ax: 'Axes', frame: Frame) -> None:
-    plot_flips(ax, frame)
-    ax.set_ylabel('share of such attempts, %')
-    ax.set_xlabel('attempt, its place in the chain')
-
-
-def _plot_ratio(ax: 'Axes', frame: Frame, column: str) -> None:
-    plot_ratio(ax, [row for row in frame if not row['reference']], column=column)
-    _draw_references(ax, frame)
-    ax.set_xlabel('length of a chain to number of chains')
-    if column == 'level':
-        _draw_level_references(ax, frame)
-        set_height(ax, 5.4)
-
-
-def _draw_level_references(ax: 'Axes', frame: Frame) -> None:
-    """Greedy as a faint line and the best fixed strategy as a star at the right, in the colour of their level."""
-    ink = ax.xaxis.label.get_color()
-    lines = {str(line.get_label()).split(' (')[0]: line[0].get_color() for line in ax.containers}
-    right = 1.6 * max(row['length'] / row['chains'] for row in frame)
-    for level, rows in grouped(frame, 'level').items():
-        tint = lines[f'level {level}']
-        if rows[0]['greedy'] is not None:
-            ax.axhline(rows[0]['greedy'], color=tint, linestyle='-.', linewidth=1.2, alpha=0.6, zorder=1)
-        if rows[0]['best_fixed'] is not None:
-            ax.plot([right], [rows[0]['best_fixed']], '*', color=tint, markersize=10)
-    ax.plot([], [], '-.', color=ink, linewidth=1.2, label=GREEDY)
-    ax.plot([], [], '*', color=ink, linestyle='', markersize=10, label=FIXED)
-
-
-def _draw_references(ax: 'Axes', frame: Frame) -> None:
-    for row in frame:
-        if row['reference']:
-            _level_line(ax, row['reference'], row['accuracy'])
-
-
-# Against a larger model.
-
-
-def duel_figures(table: Mapping[str, Any]) -> list[PaperFigure]:
-    """The relative gain by bin and R beside the paper's, and the small model's curves by level."""
-    terms = terms_of(table)
-    told = {(f'{row["ratio"]:g}', row['group']): row['paper'] for row in table['paper'] if row['convention'] == terms}
-    frame = [
-        {
-            'ratio': ratio,
-            'group': group,
-            'gain': cells[group]['gain'],
-            'low': cells[group]['gain_low'],
-            'high': cells[group]['gain_high'],
-            'paper': told.get((ratio, group)),
-        }
-        for ratio, cells in sorted(table['duel'][terms].items(), key=lambda item: float(item[0]))
-        for group in _GROUPS
-        if cells[group]['gain'] is not None
-    ]
-    made = [PaperFigure('duel_gain', 'Relative gain of the small model', plot_duel, frame)] if frame else []
-    if duel_frame(table, terms):
-        name, plot, rows = next(figure for figure in matching_figures(table) if figure[0] == f'duel_{terms}')
-        made.append(PaperFigure(name, 'By level, and where the larger model stands', plot, rows))
-    return made
-
-
-def plot_duel(ax: 'Axes', frame: Frame) -> None:
-    """Draws relative gains (per cent), a row a bin and R, intervals as bars; the paper's as hollow marks."""
-    ink, tint = ax.xaxis.label.get_color(), _TINT
-    names = [f'R = {row["ratio"]}, {row["group"]}' for row in frame]
-    places = list(range(len(frame), 0, -1))
-    below, above = bars('gain', frame)
-    ax.errorbar([row['gain'] for row in frame], places, xerr=[below, above], fmt='o', color=tint, capsize=3, label='here')
-    known = [(row['paper'], place) for row, place in zip(frame, places, strict=True) if row['paper'] is not None]
-    if known:
-        ax.plot(*zip(*known, strict=True), 'D', color=ink, mfc='none', label='the paper (revisions)')
-    ax.axvline(0, color=ink, linewidth=1)
-    ax.set_yticks(places, names)
-    ax.set_xlabel('small over large, % of the large')
-    set_height(ax, 1.4 + 0.3 * len(frame))

@@ -6,8 +6,17 @@ Sections and figures of the paper are numbered as in its ICLR version (2025).
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxreason.analysis import matching_page, page, paper_figures, paper_revisions, paper_savings, paper_search, paper_verifiers
-from jaxreason.analysis.drawing import looks, picture_of
+from jaxreason.analysis import (
+    matching_page,
+    page,
+    paper_figures,
+    paper_revision_figures,
+    paper_revisions,
+    paper_savings,
+    paper_search,
+    paper_verifiers,
+)
+from jaxreason.analysis.drawing import picture_of
 from jaxreason.analysis.paper_figures import PaperFigure
 from jaxreason.analysis.paper_inputs import PaperInputs, Part
 from jaxreason.analysis.paper_verdicts import Finding, Verdict
@@ -59,7 +68,7 @@ class Section(NamedTuple):
 def sections_of(inputs: PaperInputs) -> list[Section]:
     """All sections, in the paper's order."""
     part, labels = inputs.search, inputs.labels
-    styles = paper_figures.styles_of(part, labels)
+    styles = paper_figures.styles_of(part, labels.orm)
     return [
         Section(
             'search',
@@ -101,18 +110,17 @@ def _revisions(inputs: PaperInputs) -> Iterator[Section]:
         yield Section('ratios', _RATIOS, (), paper_revisions.ratios_left_out())
         yield Section('compute-optimal-revisions', _CHOSEN, (), paper_savings.revision_saving(None))
         return
-    styles = looks([*part.answers.labels, 'compute_optimal'])
     yield Section(
         'chain',
         _CHAIN,
-        paper_figures.chain_figures(part, revised),
+        paper_revision_figures.chain_figures(part, revised),
         paper_revisions.along_the_chain(part, revised),
     )
-    yield Section('ratios', _RATIOS, paper_figures.ratio_figures(part, revised), paper_revisions.ratios(part, revised))
+    yield Section('ratios', _RATIOS, paper_revision_figures.ratio_figures(part, revised), paper_revisions.ratios(part, revised))
     yield Section(
         'compute-optimal-revisions',
         _CHOSEN,
-        paper_figures.compute_optimal_figures(part, 'compute_optimal_revisions', styles),
+        paper_figures.compute_optimal_figures(part, 'compute_optimal_revisions', paper_figures.styles_of(part)),
         paper_savings.revision_saving(part),
         tables=[_worth(part)],
     )
@@ -128,10 +136,14 @@ def _duel(inputs: PaperInputs) -> Section:
     if found is None:
         return Section('duel', title, (), paper_savings.duel(None))
     table = found.table
-    rows, points = matching_page.gains(table), matching_page.points(table)
-    tables = [page.table(rows[0], rows[1:]), page.folded('Points by level', page.table(points[0], points[1:]))]
-    notes = [matching_page.caption(table), matching_page.LEGEND, *table['notes']]
-    return Section('duel', title, paper_figures.duel_figures(table), paper_savings.duel(table), notes, tables)
+    gains, levels, curves = matching_page.gains(table), matching_page.points(table), paper_savings.duel_points(table)
+    tables = [
+        _cards(curves[0], [[page.text(cell) for cell in row] for row in curves[1:]]),
+        page.folded('Relative gains, beside those of the paper', page.table(gains[0], gains[1:])),
+        page.folded('Points by level', page.table(levels[0], levels[1:])),
+    ]
+    notes = [matching_page.LEGEND, *table['notes']]
+    return Section('duel', title, paper_revision_figures.duel_figures(table), paper_savings.duel(table), notes, tables)
 
 
 def html(inputs: PaperInputs, sections: Sequence[Section]) -> str:
@@ -209,8 +221,7 @@ def _summary(sections: Sequence[Section]) -> str:
     for section in sections:
         link = f'<a href="#{section.anchor}">{page.text(section.title)}</a>'
         for finding in section.findings[: 1 if _why_left_out(section) else None]:
-            here = finding.ours if finding.verdict is Verdict.ABSENT else finding.short
-            rows.append([link, page.text(_sentence(finding.paper)), page.text(here), _badge(finding.verdict)])
+            rows.append([link, page.text(_sentence(finding.paper)), page.text(finding.short), _badge(finding.verdict)])
             link = ''
     return _cards(('', 'the paper', 'here', ''), rows)
 

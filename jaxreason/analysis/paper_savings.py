@@ -19,6 +19,8 @@ _NAMES = {
     'charged': 'by an estimate that is charged',
     'fixed': 'by the best fixed strategy of each budget',
 }
+_GROUPS = ('easy', 'medium', 'hard')
+_OTHERS = ('compute-optimal, charged', 'best fixed', 'majority', 'greedy')  # curves of the small model
 _RULE = (
     'the interval of the saving in FLOPs is above 1x (disagrees: below), and the baseline itself is clear of what it reaches '
     'with its least budget, else there is nothing to save on; how near it is to 4x is for the reader'
@@ -129,7 +131,7 @@ def _cell(claim: Claim, table: Mapping[str, Any], ratio: str, group: str, sign: 
     value = {'point': cell['points'], 'low': cell['low'], 'high': cell['high']}
     ends = '[none]' if cell['low'] is None else f'[{cell["low"]:+.1f}, {cell["high"]:+.1f}]'
     short = f'{cell["points"]:+.1f} {ends} points at R = {ratio}'
-    ours = f'at R = {ratio}, {group} questions: small {cell["small"]:.1f} %, large, greedy {cell["large"]:.1f} %'
+    ours = f'at R = {ratio}, {group} questions: small {100 * cell["small"]:.1f} %, large, greedy {100 * cell["large"]:.1f} %'
     ours += f', a difference of {cell["points"]:+.1f} {ends} points{_other_curves(table, ratio, group)}'
     return claim.found(ours, short, of_sign(value, sign))
 
@@ -143,6 +145,24 @@ def _other_curves(table: Mapping[str, Any], ratio: str, group: str) -> str:
     """What the small model reaches otherwise for the same money."""
     place = (terms_of(table), ratio, 'greedy', group)
     here = [row for row in table['rows'] if (row['convention'], f'{row["ratio"]:g}', row['rival'], row['group']) == place]
-    shown = ('best fixed', 'greedy', 'compute-optimal, charged')
-    told = [f'{row["curve"]} {row["small"]:.1f} %' for row in here if row['curve'] in shown and row['small'] is not None]
+    told = [
+        f'{row["curve"]} {100 * row["small"]:.1f} %' for row in here if row['curve'] in _OTHERS and row['small'] is not None
+    ]
     return f'; the small model otherwise: {", ".join(told)}' if told else ''
+
+
+def duel_points(table: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Of every R, what each curve of the small model is ahead of greedy answers of the larger one, in points; heads first."""
+    found: dict[tuple[float, str], dict[str, str]] = {}
+    for row in table['rows']:
+        is_shown = row['curve'] in ('compute-optimal', *_OTHERS) and row['rival'] == 'greedy'
+        if is_shown and row['convention'] == terms_of(table) and row['group'] in _GROUPS:
+            ends = '[none]' if row['low'] is None else f'[{row["low"]:+.0f}, {row["high"]:+.0f}]'
+            told = '–' if row['points'] is None else f'{row["points"]:+.1f} {ends}'
+            found.setdefault((row['ratio'], row['curve']), {})[row['group']] = told
+    heads = ('R', 'small model', *(f'{group}, points' for group in _GROUPS))
+    return [heads, *((f'{ratio:g}', curve, *cells.values()) for (ratio, curve), cells in sorted(found.items(), key=_by_ratio))]
+
+
+def _by_ratio(item: tuple[tuple[float, str], Any]) -> float:
+    return item[0][0]

@@ -27,7 +27,7 @@ class Finding(NamedTuple):
         paper: what it found, in our words.
         rule: when we agree, and when not.
         ours: what the run shows, with values and intervals.
-        short: the value that the verdict rests on.
+        short: the value that the verdict rests on, or why there is none.
         verdict: what follows.
     """
 
@@ -54,7 +54,7 @@ class Claim(NamedTuple):
 
     def absent(self, why: str) -> Finding:
         """With why a run says nothing of it."""
-        return Finding(*self, why, '–', Verdict.ABSENT)
+        return Finding(*self, why, why, Verdict.ABSENT)
 
 
 def clear_of(value: Value | None, bound: float = 0.0) -> int:

@@ -82,7 +82,9 @@ def write_search(folder: Path, right: dict[tuple[str, int], tuple[int, ...]]) ->
     (folder / 'config.yaml').write_text(f'model: {{source: runs/sft_nano}}\nsampler: {SAMPLER}\nstrategies:\n{named}')
     (folder / 'environment.json').write_text(json.dumps(ENVIRONMENT))
     metrics = write_metrics(folder)
-    auc = {name: {'point': value, 'low': value - 0.02, 'high': value + 0.02} for name, value in STEPS.items()}
+    auc = {
+        name: {'point': value, 'low': round(value - 0.02, 6), 'high': round(value + 0.02, 6)} for name, value in STEPS.items()
+    }
     metrics['verifiers'] = {
         name: {
             'steps': {'step_auc': auc[name], 'within_question_step_auc': auc[name]},

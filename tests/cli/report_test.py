@@ -1,6 +1,7 @@
 """`jaxreason report`: a page from run folders, or one line."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -76,3 +77,20 @@ def test_a_fit_and_a_run_make_one_page(finished, command, refused, tmp_path):
     assert (tmp_path / 'fit_one/figures/chosen_by_difficulty.csv').is_file()
     (tmp_path / 'fit_one/fit.json').write_text('{}')
     assert 'not a whole fit' in refused('report', 'fit_one')
+
+
+def test_a_configuration_makes_the_page_about_the_paper(command, refused, tmp_path):
+    from tests.analysis.paper_runs import write_searches
+
+    (tmp_path / 'paper.yaml').write_text(write_searches(tmp_path))
+    code, out, err = command('report', 'paper.yaml', 'labels.lookahead=none', '--out', 'page')
+    assert (code, err) == (0, '') and out.endswith('page/: report.html, metrics.json, figures\n')
+    assert re.search(r'agrees +search: beam search is ahead of best-of-N at small budgets; here \+14.0 \[', out)
+    assert "the run has no strategy 'none'" in out
+    names = {path.name for path in (tmp_path / 'page').iterdir()}
+    assert names == {'config.yaml', 'metrics.json', 'report.html', 'figures'}
+    assert 'nothing beside it' in refused('report', 'paper.yaml', 'sweep')
+    assert 'nothing beside it' in refused('report', 'paper.yaml', '--difficulty', 'bins')
+    assert 'unknown key' in refused('report', 'paper.yaml', 'serch=x')
+    assert 'records.jsonl' in refused('report', 'paper.yaml', 'search=nowhere')
+    assert 'another verb' in refused('report', 'paper.yaml', '--out', 'sweep')
