@@ -111,8 +111,9 @@ from pathlib import Path
 
 numbers = json.loads(Path(OUT, 'metrics.json').read_text())
 for name, told in (('oracle', 'bins by the answers, an upper bound'), ('predicted', 'bins by the verifier')):
-    saving = numbers['saving'][name]
-    print(f'{saving["point"]:.1f} times less [{saving["low"]:.1f}, {saving["high"]:.1f}], {told} (the paper: up to 4)')
+    point, low, high = (numbers['saving'][name][end] for end in ('point', 'low', 'high'))
+    shown = ['unknown' if value is None else f'{value:.1f}' for value in (point, low, high)]
+    print(f'{shown[0]} times less [{shown[1]}, {shown[2]}], {told} (the paper: up to 4)')
 
 # %% [markdown]
 # The whole report, every finding beside the paper's, and where they disagree, why that may be:
