@@ -122,7 +122,7 @@ for name, told in (('oracle', 'bins by the answers, an upper bound'), ('predicte
 import html
 
 page = html.escape(Path(OUT, 'report.html').read_text(), quote=True)
-HTML(f'<iframe srcdoc="{page}" sandbox width="100%" height="900" style="border:0"></iframe>')
+HTML(f'<div><iframe srcdoc="{page}" sandbox width="100%" height="900" style="border:0"></iframe></div>')
 
 # %% [markdown]
 # Where the two differ, think of the verifier first: this one judges single operations of a world with exact rules, and is more
