@@ -17,8 +17,8 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/jaxreason/jaxreason/blob/main/notebooks/02_compute_optimal.ipynb)
 #
-# Snell et al., *Scaling LLM Test-Time Compute Optimally* (2024), from nothing: a policy of a hundred thousand parameters learns
-# arithmetic modulo 100 with misconceptions, verifiers learn to judge its steps, searches run on fresh questions, and the best
+# Snell et al., *Scaling LLM Test-Time Compute Optimally* (2024), from nothing: a policy of 160,000 parameters learns
+# arithmetic modulo 100 from a careless teacher, verifiers learn to judge its steps, searches run on fresh questions, and the best
 # strategy is chosen for every difficulty and budget. Two CPU cores are enough, nothing is downloaded, no login. Interrupted, it
 # goes on where it stopped: run the cell again.
 
@@ -125,7 +125,7 @@ page = html.escape(Path(OUT, 'report.html').read_text(), quote=True)
 HTML(f'<div><iframe srcdoc="{page}" sandbox width="100%" height="900" style="border:0"></iframe></div>')
 
 # %% [markdown]
-# Where the two differ, think of the verifier first: this one judges single operations of a world with exact rules, and is more
-# reliable than one that reads mathematics, so a search that trusts it has less to lose. To see it fail, train it for fewer
+# Where the two differ, think of the verifier first: this one judges single operations of a world with exact rules, which is
+# easier than reading mathematics, so a search that trusts it may have less to lose. To see it fail, train it for fewer
 # steps: `jr.reproduce(RECIPE, out=OUT, overrides=['stages.prm.config.loop.steps=100'], report=show)` does that stage again with
 # what depends on it, and nothing else.
