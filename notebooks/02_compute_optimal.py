@@ -19,8 +19,8 @@
 #
 # Snell et al., *Scaling LLM Test-Time Compute Optimally* (2024), from nothing: a policy of 160,000 parameters learns
 # arithmetic modulo 100 from a careless teacher, verifiers learn to judge its steps, searches run on fresh questions, and the
-# best strategy is chosen for every difficulty and budget. Two CPU cores are enough, nothing is downloaded, no login. Interrupted, it
-# goes on where it stopped: run the cell again.
+# best strategy is chosen for every difficulty and budget. Two CPU cores are enough, nothing is downloaded, no login.
+# Interrupted, it goes on where it stopped: run the cell again.
 
 # %% tags=["install"]
 import importlib.metadata
