@@ -18,7 +18,7 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/jaxreason/jaxreason/blob/main/notebooks/01_quickstart.ipynb)
 #
 # A question is solved by search, its tree drawn, its FLOPs counted; then a few questions are answered with 1, 4 and 16
-# solutions. The model is SmolLM2-135M-Instruct (4-bit weights, 93 MB, no login). Two CPU cores are enough: about four minutes.
+# solutions. The model is SmolLM2-135M-Instruct (4-bit weights, 93 MB, no login). Two CPU cores are enough.
 
 # %% tags=["install"]
 import importlib.metadata
