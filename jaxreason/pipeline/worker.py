@@ -134,7 +134,7 @@ class Running:
             if lines:
                 return lines[-1].removeprefix('jaxreason: error: ')
         lines = _tail(self._logs[0], self._log_sizes[0])
-        return lines[-1].removeprefix('jaxreason: ') if lines else f'exit code {code}'
+        return lines[-1].removeprefix('jaxreason: ') if lines else f'exit code {code} without a word; the disk may be full'
 
 
 def _words(place: Place) -> list[str]:

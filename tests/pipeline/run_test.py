@@ -105,7 +105,7 @@ def test_what_is_finished_is_not_run_again_and_a_change_runs_what_depends_on_it(
     [
         (['say jaxreason: error: the disk is full.', 'say more', 'fail 2'], 'stage a: the disk is full; the same command'),
         (['say Traceback', 'say KeyError: 3', 'fail 1'], 'stage a: KeyError: 3; the same'),
-        (['fail 7'], 'stage a: exit code 7; '),
+        (['fail 7'], 'stage a: exit code 7 without a word; the disk may be full; '),
         (['die'], 'stage a: ended by signal 9; memory may have run out; '),
         (['say jaxreason: interrupted', 'fail 130'], 'stage a: interrupted; '),
     ],
