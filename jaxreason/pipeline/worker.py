@@ -16,7 +16,7 @@ from jaxreason.core.errors import RunError
 from jaxreason.pipeline.stage import Place
 
 _LAST = 4_000  # bytes of a log that an error is looked for in
-_PATIENCE = 30.0  # seconds that the processes of a stage outlive the first of them that failed
+_PATIENCE = 10.0  # seconds that the processes of a stage outlive the first of them that failed
 
 
 class Status(NamedTuple):
