@@ -16,7 +16,7 @@ from jaxreason.core.errors import RunError
 from jaxreason.pipeline.stage import Place
 
 _LAST = 4_000  # bytes of a log that an error is looked for in
-_PATIENCE = 30.0  # seconds that the processes of a stage outlive the first of them that failed
+_PATIENCE = 10.0  # seconds that the processes of a stage outlive the first of them that failed
 
 
 class Status(NamedTuple):
@@ -134,7 +134,7 @@ class Running:
             if lines:
                 return lines[-1].removeprefix('jaxreason: error: ')
         lines = _tail(self._logs[0], self._log_sizes[0])
-        return lines[-1].removeprefix('jaxreason: ') if lines else f'exit code {code}'
+        return lines[-1].removeprefix('jaxreason: ') if lines else f'exit code {code} without a word; the disk may be full'
 
 
 def _words(place: Place) -> list[str]:

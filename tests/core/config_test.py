@@ -5,14 +5,14 @@ import enum
 import math
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxreason.core import config, yaml_text
-from jaxreason.core.config import AnyFloat, Kinds
+from jaxreason.core.config import AnyFloat, Kinds, Plain
 from jaxreason.core.errors import ConfigError
 
 
@@ -387,3 +387,27 @@ def test_a_large_count_may_be_written_with_an_exponent():
     for bad in (4.0, 1e6 + 0.5, 1e300):
         with pytest.raises(ConfigError, match='expected a whole number'):
             config.build(Limits, {'flops': bad})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Keeper:
+    kept: Annotated[dict[str, Any], Plain()]
+
+
+def test_plain_values_are_kept_as_they_are_overridden_and_written_back(tmp_path):
+    path = tmp_path / 'x.yaml'
+    path.write_text('kept: {a: {b: [1, {c: "x: #"}], d: null}, e: 1.0e-3}\n')
+    keeper = config.load(Keeper, path, ('kept.a.b.1.c=y', 'kept.f.g=[2]'))
+    assert keeper.kept == {'a': {'b': [1, {'c': 'y'}], 'd': None}, 'e': 0.001, 'f': {'g': [2]}}
+    assert type(keeper.kept['f']) is dict
+    path.write_text(config.dump(keeper))
+    assert config.load(Keeper, path) == keeper
+    assert config.build(Keeper, {'kept': {}}) == Keeper(kept={})
+
+
+@pytest.mark.parametrize('text', ['kept: 3', 'kept: [a]', 'kept: null', 'kept: text'])
+def test_plain_values_are_a_mapping(tmp_path, text):
+    path = tmp_path / 'x.yaml'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match='kept: expected a mapping'):
+        config.load(Keeper, path)
