@@ -25,7 +25,7 @@ SMALL = (
     'prm.config.loop={steps: 10, batch: 16, length: 128, evaluate_every: 10, save_every: 10, patience: 5}',
     'sweep.config.data.limit=10',
     'sweep.config.n=[1, 8]',
-    'sweep.config.verifiers={prm: {source: "stage:prm"}}',
+    'sweep.config.verifiers={prm: {source: "stage:prm", on: policy}}',
     'sweep.config.strategies={majority: {kind: majority, n: 8}, greedy: {kind: greedy}, '
     'best-of-n: {kind: best_of_n, n: 8, verifier: prm}, beam: {kind: beam_search, n: 8, beam_width: 4, verifier: prm}}',
     'bins.config.data.limit=10',

@@ -25,7 +25,7 @@ def reproduce(
         recipe: name of a preset, or the path of a recipe.
         out: folder of all of it; None for `runs/` and the name of the recipe.
         overrides: `dotted.path=value` words, such as `stages.sweep.config.data.limit=100`.
-        report: told several times a second how far it is, and where the stages run; what it raises stops the stages, which
+        report: told every second how far it is, and where the stages run; what it raises stops the stages, which
             keep what they have.
 
     Returns:

@@ -23,6 +23,7 @@ from jaxreason.pipeline.worker import Running, Slot, Status
 
 RESULTS = ('report.html', 'metrics.json')
 _PAUSE = 0.2  # seconds between two looks at the processes
+_BETWEEN = 1.0  # seconds between two reports while nothing begins or ends: a forecast takes milliseconds
 _PATIENCE = 30.0  # seconds that an interrupted stage has to stop by itself
 
 
@@ -73,7 +74,7 @@ def run(
         recipe: what to run.
         out: folder of all of it; `report.html` and `metrics.json` of the last stage are put there.
         command: as of `Running`.
-        report: told every moment; what it raises stops the stages, which keep what they have.
+        report: told every second, and when a stage begins or ends; what it raises stops the stages, which keep what they have.
 
     Returns:
         Where the stages have run.
@@ -105,6 +106,7 @@ class _Run:
         self.finished = {name: place.seconds or 0.0 for name, place in places.items() if place.is_finished}
         self.waiting = [name for name in recipe.order if name not in self.finished]
         self.running: dict[str, Running] = {}
+        self.told = 0.0
 
     def run(self) -> None:
         try:
@@ -115,7 +117,8 @@ class _Run:
                 time.sleep(_PAUSE)
                 for name in list(self.running):
                     self._look(name)
-                self._tell(None)
+                if time.monotonic() - self.told > _BETWEEN:
+                    self._tell(None)
         except BaseException:
             self._stop()
             raise
@@ -145,6 +148,7 @@ class _Run:
         self._tell(name)
 
     def _tell(self, event: str | None) -> None:
+        self.told = time.monotonic()
         running = {name: (each.seconds, each.status) for name, each in self.running.items()}
         self.report(Progress(self.finished, running, self.waiting, self._seconds_left(), event))
 
