@@ -44,7 +44,7 @@ def test_no_word_and_version(command):
 
 def test_an_unknown_verb_names_the_nearest(refused):
     assert refused('evalute') == "unknown verb 'evalute': did you mean evaluate?"
-    assert 'verbs are solve, evaluate' in refused('\x1b[31m')
+    assert 'verbs are reproduce, solve, evaluate' in refused('\x1b[31m')
 
 
 @pytest.mark.parametrize('words', [['evaluate', '--ouput'], ['report'], ['solve', '--effort', 'huge'], ['weights', 'fly']])

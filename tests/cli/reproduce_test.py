@@ -125,7 +125,7 @@ def quick(tmp_path):
 def test_words_that_cannot_be_meant_are_refused(refused, tmp_path):
     assert 'no preset' in refused('reproduce', '--preset', 'nanno')
     assert 'got both' in refused('reproduce', TINY, '--preset', 'nano')
-    assert '--chip is for --dry-run' in refused('reproduce', TINY, '--chip', 'h100')
+    assert '--chip and --chips are for --dry-run' in refused('reproduce', TINY, '--chip', 'h100')
     assert 'takes one CONFIG.yaml' in refused('reproduce', 'nano')
     assert "there is no stage 'polcy'" in refused('reproduce', TINY, 'stages.labels.config.model.source=stage:polcy')
     assert 'stages.prm.config' in refused('reproduce', TINY, 'stages.prm.config.loop.stepps=3')
