@@ -22,7 +22,8 @@ SMALL, LARGE = 'Qwen/Qwen2.5-0.5B-Instruct', 'Qwen/Qwen2.5-7B-Instruct'
 
 
 def recipe(**stages):
-    return config_files.build(Recipe, {'stages': stages, 'report': next(iter(stages))})
+    page = {'verb': 'report', 'config': {'search': 'a', 'difficulty': 'b', 'fit': 'c'}}
+    return config_files.build(Recipe, {'stages': {**stages, 'page': page}, 'report': 'page'})
 
 
 def evaluation(source=SMALL, **changes):
