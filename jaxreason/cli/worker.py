@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from jaxreason.cli import status
 from jaxreason.cli.main import main
+from jaxreason.cli.runtime import keep_freed_memory
 
 _SECONDS = 0.5  # between two lines of progress
 _ORPHANED = 137  # exit code, as of SIGKILL
@@ -26,6 +27,7 @@ def work(argv: Sequence[str]) -> int:
     parser.add_argument('--cores', type=lambda text: {int(core) for core in text.split(',')}, required=True)
     split = list(argv).index('--')
     args = parser.parse_args(argv[:split])
+    keep_freed_memory()  # before there is a second thread, which would have the C library begin a heap that this does not reach
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, 'sched_setaffinity'):
         with contextlib.suppress(OSError):  # cores that were taken away meanwhile: slower, not wrong
