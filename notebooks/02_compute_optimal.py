@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # Compute-optimal search in ten minutes
+# # Compute-optimal search from nothing
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/jaxreason/jaxreason/blob/main/notebooks/02_compute_optimal.ipynb)
 #
@@ -44,7 +44,7 @@ if importlib.util.find_spec('jaxreason') is None:
     subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--constraint', str(constraints), SOURCE], check=True)
 
 # %% tags=["parameters"]
-RECIPE = 'nano'  # nano-full: tighter intervals in up to 40 minutes; or the path of a recipe of your own
+RECIPE = 'nano'  # nano-full: tighter intervals, and a larger model; or the path of a recipe of your own
 OUT = 'runs/nano'
 
 # %%
