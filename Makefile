@@ -14,7 +14,7 @@ reproduce: $(VENV)/.base
 	$(BIN)/jaxreason reproduce
 
 test: $(VENV)/.test
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 parity: $(VENV)/.parity
 	$(BIN)/jaxreason weights fetch smollm2-135m

@@ -63,9 +63,6 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         return 0
     if args.chip is not None or args.chips is not None:
         raise ConfigError('--chip and --chips are for --dry-run: a recipe runs on the devices that are there.')
-    if recipe.workers > 1:
-        # Several processes cannot share an accelerator; the recipes that ask for several are made for processor cores.
-        os.environ.setdefault('JAX_PLATFORMS', 'cpu')
     began = time.monotonic()
     command = [sys.executable, '-m', 'jaxreason.cli.worker']
     with Interrupt() as interrupt, ReproduceDisplay(recipe, args.quiet) as display:

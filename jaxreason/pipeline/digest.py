@@ -11,20 +11,20 @@ from collections.abc import Mapping
 
 from jaxreason.pipeline.recipe import Recipe, resolved
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def digests(recipe: Recipe) -> Mapping[str, str]:
     """SHA-256 (64 hex digits) of every stage, by name.
 
-    Of a stage its verb, its configuration and the package's version count; neither its name nor how it is divided, which change
-    no result.
+    Of a stage its verb, its configuration, the recipe's environment and the package's version count; neither its name nor how
+    it is divided, which change no result.
     """
     found: dict[str, str] = {}
     version = importlib.metadata.version('jaxreason')
     for name in recipe.order:
         stage = recipe.stages[name]
-        words = [_FORMAT, version, stage.verb, resolved(stage.config, found)]
+        words = [_FORMAT, version, recipe.environment, stage.verb, resolved(stage.config, found)]
         text = json.dumps(words, sort_keys=True, separators=(',', ':'))
         found[name] = hashlib.sha256(text.encode()).hexdigest()
     return found

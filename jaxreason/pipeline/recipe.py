@@ -21,6 +21,7 @@ from jaxreason.pipeline.verbs import REPORTING, SHAREABLE, VERBS
 
 PRESETS = ('nano', 'nano-full')
 _NAME = re.compile(r'[A-Za-z][\w.-]{0,63}')
+_VARIABLE = re.compile(r'(JAX|XLA)_[A-Z0-9_]{1,64}')
 _REFERENCE = re.compile(r'stage:([^/]*)(/.*)?', re.DOTALL)
 
 
@@ -63,15 +64,22 @@ class Recipe:
             serve one stage.
         stages: by name.
         report: name of the stage whose report.html and metrics.json are the result of all.
+        environment: variables of JAX and XLA that the processes of the stages begin with, unless the user has set them.
     """
 
     workers: int = 1
     stages: dict[str, Stage]
     report: str
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if not 1 <= self.workers <= 64:
             raise ValueError(f'workers must be in [1, 64], got {self.workers}.')
+        for name, value in self.environment.items():
+            if not _VARIABLE.fullmatch(name) or '\0' in value:
+                raise ValueError(
+                    f'environment: only variables of JAX and XLA (JAX_..., XLA_...) can be set, got {name[:80]!r}.'
+                )
         for name in self.stages:
             if not _NAME.fullmatch(name):
                 raise ValueError(f'stages: a name is made of letters, digits, _, . and -, got {name[:80]!r}.')

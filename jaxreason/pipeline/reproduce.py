@@ -18,8 +18,7 @@ def reproduce(
 ) -> dict[str, Place]:
     """Runs a recipe: what of it is finished in `out` is not run again, so the same call goes on after an interruption.
 
-    Its stages run in processes of their own, which take their environment from this one: where this one holds an accelerator,
-    set `JAX_PLATFORMS=cpu` before for a recipe of several workers.
+    Its stages run in processes of their own, which take their environment from this one, and what the recipe adds to it.
 
     Args:
         recipe: name of a preset, or the path of a recipe.

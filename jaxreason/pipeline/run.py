@@ -102,6 +102,8 @@ class _Run:
         self.command = command
         self.report = report
         self.slots = slots_of(recipe.workers)
+        # Several processes cannot share an accelerator; the recipes that ask for several are made for processor cores.
+        self.environment = {**({'JAX_PLATFORMS': 'cpu'} if recipe.workers > 1 else {}), **recipe.environment}
         self.first = urgency(recipe)
         self.finished = {name: place.seconds or 0.0 for name, place in places.items() if place.is_finished}
         self.waiting = [name for name in recipe.order if name not in self.finished]
@@ -128,7 +130,8 @@ class _Run:
         place.prepare()
         taken = [slot for running in self.running.values() for slot in running.slots]
         free = [slot for slot in self.slots if slot not in taken]
-        self.running[name] = Running(place, free if place.stage.shared else free[:1], self.command)
+        slots = free if place.stage.shared else free[:1]
+        self.running[name] = Running(place, slots, self.command, self.environment)
         self.waiting.remove(name)
         self._tell(name)
 

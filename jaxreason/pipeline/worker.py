@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ class Slot(NamedTuple):
 class Running:
     """A stage that has begun."""
 
-    def __init__(self, place: Place, slots: Sequence[Slot], command: Sequence[str]):
+    def __init__(self, place: Place, slots: Sequence[Slot], command: Sequence[str], environment: Mapping[str, str]):
         """Starts a process in every slot.
 
         Args:
@@ -53,12 +53,14 @@ class Running:
             slots: one for a stage that runs alone, all for a shared one.
             command: what runs a verb in a process that ends when its standard input does: it is given `--cores`, `--` and
                 the words, and writes a `Status` as a JSON list a line to its standard output, all else to standard error.
+            environment: variables that it begins with where the user has not set them.
 
         Raises:
             RunError: a process cannot be started.
         """
         self.place = place
         self.slots = tuple(slots)
+        self._environment = {**environment, **os.environ}
         self.began = time.monotonic()
         self._statuses = [Status() for _ in slots]
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -78,7 +80,14 @@ class Running:
 
     def _start(self, words: Sequence[str], index: int) -> 'subprocess.Popen[bytes]':
         with self._logs[index].open('ab') as log:
-            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
         threading.Thread(target=self._listen, args=(process, index), daemon=True).start()
         return process
 

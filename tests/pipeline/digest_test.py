@@ -9,12 +9,13 @@ from jaxreason.pipeline.digest import digests
 from jaxreason.pipeline.recipe import Recipe, Stage
 
 
-def recipe(policy=3, prm=1, workers=2, minutes=1.0, shared=False, policy_name='policy'):
+def recipe(policy=3, prm=1, workers=2, minutes=1.0, shared=False, policy_name='policy', environment=()):
     """Policy, then PRM and bins beside each other, then a sweep over the policy and the PRM."""
     source = f'stage:{policy_name}'
     return Recipe(
         workers=workers,
         report='sweep',
+        environment=dict(environment),
         stages={
             policy_name: Stage(verb='train sft', minutes=minutes, config={'loop': {'steps': policy}, 'name': 'ü'}),
             'prm': Stage(verb='train prm', config={'model': {'source': source}, 'steps': prm}),
@@ -38,6 +39,7 @@ def changed(one, other):
         ({'workers': 1}, set()),
         ({'minutes': 9.0}, set()),
         ({'shared': True}, set()),
+        ({'environment': {'JAX_ENABLE_X64': '1'}}, {'policy', 'prm', 'bins', 'sweep'}),
     ],
 )
 def test_a_change_reaches_what_depends_on_it_and_nothing_else(change, stages):

@@ -26,7 +26,8 @@ def main(words):
     out = Path(words[words.index('--out') + 1])
     number = int(words[words.index('--process-id') + 1]) if '--process-id' in words else 0
     config = yaml.safe_load(path.read_text())
-    did = {'pid': os.getpid(), 'words': words, 'began': time.time(), 'number': number}
+    variables = {name: os.environ[name] for name in os.environ if name.startswith(('JAX_', 'XLA_'))}
+    did = {'pid': os.getpid(), 'words': words, 'began': time.time(), 'number': number, 'variables': variables}
     out.mkdir(parents=True, exist_ok=True)
     (out / f'began{number}.json').write_text(json.dumps(did))
     for line in config['status']:

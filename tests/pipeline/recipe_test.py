@@ -83,6 +83,7 @@ def test_overrides_reach_into_the_configuration_of_a_stage(write):
         ('minutes: 2', 'minutes: 0', 'minutes must be above 0'),
         ('minutes: 2', 'minutes: .nan', 'minutes'),
         ('minutes: 2', 'minuets: 2', 'did you mean .?minutes'),
+        ('workers: 2', 'environment: {LD_PRELOAD: x}', "only variables of JAX and XLA .* got 'LD_PRELOAD'"),
         ('workers: 2', 'workers: 0', r'workers must be in \[1, 64\], got 0'),
         ('workers: 2', 'workers: 65', r'workers must be in \[1, 64\]'),
         ('report: sweep', 'report: swep', "report must name a stage, got 'swep'; stages are sweep"),

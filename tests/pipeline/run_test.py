@@ -1,5 +1,6 @@
 """Running a recipe, with a script in the place of the workers."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -54,6 +55,17 @@ def is_alive(place, number=0):
         return (process_of(place, number) / 'stat').read_text().split()[2] != 'Z'
     except OSError:
         return False
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_the_recipe_sets_what_the_user_has_not(tmp_path, monkeypatch, workers):
+    monkeypatch.delenv('JAX_PLATFORMS', raising=False)
+    monkeypatch.setenv('JAX_ENABLE_X64', 'mine')
+    variables = {'JAX_ENABLE_X64': 'its', 'XLA_FLAGS_OF_RECIPE': '--x=1'}
+    place = run(dataclasses.replace(recipe(workers, a=('', [])), environment=variables), tmp_path, COMMAND)['a']
+    found = sessions(place)[0]['variables']
+    assert found['JAX_ENABLE_X64'] == 'mine' and found['XLA_FLAGS_OF_RECIPE'] == '--x=1'
+    assert found.get('JAX_PLATFORMS') == (None if workers == 1 else 'cpu')  # processes side by side cannot share more
 
 
 def test_stages_run_in_order_side_by_side_and_their_result_is_put_in_front(tmp_path):
