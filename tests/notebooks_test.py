@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 
 from jaxreason.core import config as config_files
 from jaxreason.pipeline.recipe import load_recipe, preset
+from tests.compiling import QUICK
 from tests.examples_test import model  # noqa: F401 - a fixture
 
 NOTEBOOKS = Path(__file__).parents[1] / 'notebooks'
@@ -50,7 +51,7 @@ def tagged(notebook, tag):
 @pytest.fixture
 def execute(tmp_path, monkeypatch):
     """Runs a notebook in a folder of its own, its parameters replaced; returns it with its outputs."""
-    monkeypatch.setenv('XLA_FLAGS', '')  # one device, as a user has
+    monkeypatch.setenv('XLA_FLAGS', QUICK)  # one device, as a user has
     monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', str(tmp_path / 'compiled'))
 
     def run(name, **parameters):

@@ -40,7 +40,8 @@ def seconds_left(recipe: Recipe, workers: int, left: Mapping[str, float], runnin
 def startable(recipe: Recipe, workers: int, first: Mapping[str, float], waiting: set[str], busy: set[str]) -> list[str]:
     """Stages to start now.
 
-    A shared stage takes all workers, so it begins once they are free and no other stage is ready.
+    A shared stage takes all workers, so it begins once they are free and what runs alone cannot fill them: that may have
+    company later.
 
     Args:
         recipe: what is run.
@@ -55,6 +56,7 @@ def startable(recipe: Recipe, workers: int, first: Mapping[str, float], waiting:
     ready = [name for name in waiting if not (waiting | busy) & set(stages[name].needs)]
     ready.sort(key=lambda name: (-first[name], name))
     alone = [name for name in ready if not stages[name].shared]
-    if alone:
-        return alone[: max(0, workers - len(busy))]
-    return ready[:1] if not busy else []
+    shared = [name for name in ready if stages[name].shared]
+    if shared and not busy and len(alone) < workers:
+        return shared[:1]
+    return alone[: max(0, workers - len(busy))]

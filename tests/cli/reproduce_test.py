@@ -12,9 +12,10 @@ import pytest
 
 from jaxreason.pipeline.recipe import load_recipe
 from jaxreason.pipeline.stage import places_of
+from tests import compiling
 
 TINY = Path(__file__).parents[1] / 'pipeline' / 'tiny.yaml'
-ORDER = ('policy', 'labels', 'prm', 'bins', 'sweep', 'fit')  # a shared stage waits for what runs alone
+ORDER = ('policy', 'labels', 'prm', 'sweep', 'bins', 'fit')  # what would leave a worker idle waits for the shared stage
 WORK = ('journal-*.jsonl', 'checkpoints/[0-9]*', 'allocation*.yaml')
 # What runs by default: a policy of a few steps and a search beside it.
 QUICK = """\
@@ -103,7 +104,7 @@ def _is_alive(pid):
 def start(monkeypatch, cache):
     runs = []
     monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', str(cache))
-    monkeypatch.delenv('XLA_FLAGS', raising=False)
+    monkeypatch.setenv('XLA_FLAGS', compiling.QUICK)
 
     def run(*words):
         runs.append(Reproduce(*words))
@@ -173,8 +174,7 @@ def test_a_signal_stops_the_workers_too(start, quick, tmp_path, number, expected
 def undisturbed(tmp_path_factory, cache):
     """metrics.json of a whole run of the tiny recipe that nothing disturbed."""
     out = tmp_path_factory.mktemp('undisturbed') / 'out'
-    environment = {**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(cache)}
-    environment.pop('XLA_FLAGS', None)
+    environment = {**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(cache), 'XLA_FLAGS': compiling.QUICK}
     words = [sys.executable, '-m', 'jaxreason.cli.main', 'reproduce', str(TINY), '--out', str(out), '--quiet']
     ended = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -11,20 +11,21 @@ import pytest
 
 from jaxreason.cli.train_display import line_of
 from jaxreason.train.loop import Progress
+from tests.compiling import QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / 'configs/train/sft_nano_tiny.yaml'
 
 
 def start(out, cache, *words):
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': '', 'JAX_COMPILATION_CACHE_DIR': str(cache)}
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': QUICK, 'JAX_COMPILATION_CACHE_DIR': str(cache)}
     words = ['train', 'sft', str(TINY), *words, '--out', str(out)]
     return subprocess.Popen(
         [sys.executable, '-m', 'jaxreason', *words], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, cache, number):
     words = ('loop.steps=600', 'loop.save_every=50', 'loop.keep=99', 'data.held_out=0')
     process = start(tmp_path / 'run', cache, *words)

@@ -30,7 +30,7 @@ def test_urgency_is_the_longest_way_to_the_end():
 @pytest.mark.parametrize(
     ('workers', 'left', 'running', 'minutes'),
     [
-        # a and c at 0; d is ready at 1 but waits for both workers: b at 3, d at 5, e at 9.
+        # a and c at 0; d is ready at 1 but a worker is busy until 3, then it goes first: b at 7, e at 9.
         (2, 'abcde', {}, 10),
         (1, 'abcde', {}, 11),
         (3, 'abcde', {}, 10),
@@ -59,7 +59,9 @@ def test_the_most_urgent_begin_first():
 def test_a_shared_stage_has_all_workers():
     first = urgency(DIAMOND)
     assert startable(DIAMOND, 2, first, set('bde'), {'a'}) == [], 'd waits: a worker is busy'
-    assert startable(DIAMOND, 2, first, set('bde'), set()) == ['b'], 'what runs alone goes first'
+    assert startable(DIAMOND, 2, first, set('bde'), set()) == ['d'], 'b alone would leave a worker idle'
+    assert startable(DIAMOND, 1, first, set('bde'), set()) == ['b'], 'here it does not'
+    assert startable(DIAMOND, 2, first, set('be'), set()) == ['b']
     assert startable(DIAMOND, 2, first, set('de'), set()) == ['d']
     assert startable(DIAMOND, 2, first, set('e'), {'d'}) == []
     assert startable(DIAMOND, 2, first, set('abe'), {'d'}) == [], 'and nothing beside it'
