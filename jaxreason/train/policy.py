@@ -62,7 +62,7 @@ class TrainedModel:
             check_axes(self.mesh)
 
 
-# It runs once: the CPU compiler takes a fifth of the time if told not to try hard, and comes to the same numbers.
+# It runs once: the CPU compiler takes a quarter of the time if told not to try hard, and comes to the same numbers.
 _init_once = jax.jit(init_parameters, static_argnums=0, compiler_options={'xla_backend_optimization_level': 1})
 
 
