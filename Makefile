@@ -18,7 +18,7 @@ test: $(VENV)/.test
 
 parity: $(VENV)/.parity
 	$(BIN)/jaxreason weights fetch smollm2-135m
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m '' -o python_files='*_parity.py' -rP --no-header -q tests/parity
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m '' -o python_files='*_parity.py' -rP --no-header -q tests/parity
 
 slow: $(VENV)/.test
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow

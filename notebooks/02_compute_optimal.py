@@ -50,12 +50,10 @@ OUT = 'runs/nano'
 # %%
 import os
 
-# Its stages are processes side by side, one a core, which cannot share an accelerator; models this small do not need one.
-os.environ['JAX_PLATFORMS'] = 'cpu'
-
 import jax
 
-print(f'jax {jax.__version__} on {jax.devices()[0].device_kind}, {os.cpu_count()} cores')
+# Stages are processes side by side, one a core: they run on the CPU, whatever else there is. Models this small need no more.
+print(f'jax {jax.__version__}: {jax.devices()}; {os.cpu_count()} CPU cores')
 
 # %% [markdown]
 # ## Run it

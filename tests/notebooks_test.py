@@ -139,5 +139,5 @@ def small_recipe(folder):
     without = {key: value for key, value in stages['paper'].config.items() if key not in ('revisions', 'duel')}
     stages['paper'] = dataclasses.replace(stages['paper'], config=without)
     path = folder / 'small.yaml'
-    path.write_text(config_files.dump(dataclasses.replace(recipe, stages=stages)))
+    path.write_text(config_files.dump(dataclasses.replace(recipe, stages=stages, workers=1)))
     return path

@@ -63,9 +63,10 @@ def _trained(folder: Path) -> TrainingCost:
         length = max(1, round(rows['tokens'] / rows.get('examples', rows['number'])))
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise RunError(f'{folder}: expected tokens of every step and of all rows, got other content ({error!r}).') from error
-    # Nothing is learnt below the head of a frozen trunk: the forward pass alone, a third.
+    # Nothing is learnt below the head of a frozen trunk: the forward pass alone, a third, perhaps once for all steps.
     passes = 1 / 3 if tree.get('trunk') == 'frozen' else 1
-    flops = round(passes * tokens * training_flops(model, length) / length)
+    run_through = int(rows['tokens']) if run.environment.get('states') == 'once' else tokens
+    flops = round(passes * run_through * training_flops(model, length) / length)
     return TrainingCost(run.name, flops, tokens, parameters, _source(tree))
 
 

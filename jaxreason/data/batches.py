@@ -76,10 +76,17 @@ class Example:
 class Rows:
     """Packed rows, made when they are asked for; what `grain` calls a random access source."""
 
-    def __init__(self, examples: Sequence[Packable], members: Sequence[Sequence[int]], length: int):
-        """Takes rows as `pack` plans them: for each the indices of its examples."""
+    def __init__(
+        self,
+        examples: Sequence[Packable],
+        members: Sequence[Sequence[int]],
+        length: int,
+        known: Mapping[str, np.ndarray] = {},
+    ):
+        """Takes rows as `pack` plans them: for each the indices of its examples; and what is `known` of each besides."""
         self._examples = examples
         self._members = members
+        self._known = known
         self.length = length
 
     def __len__(self) -> int:
@@ -90,13 +97,19 @@ class Rows:
 
         Returns:
             `positions` in the example and `segments` (which example), int32 with -1 for nothing, and the arrays of the
-            examples, each [length].
+            examples, each [length]; and what is known besides.
         """
-        return _row([self._examples[member] for member in self._members[index]], self.length, self._examples[0].fill)
+        row = _row([self._examples[member] for member in self._members[index]], self.length, self._examples[0].fill)
+        return {**row, **{name: values[index] for name, values in self._known.items()}}
 
     def padding(self) -> dict[str, np.ndarray]:
         """A row without any example."""
-        return _row((), self.length, self._examples[0].fill)
+        row = _row((), self.length, self._examples[0].fill)
+        return {**row, **{name: np.zeros_like(values[0]) for name, values in self._known.items()}}
+
+    def knowing(self, known: Mapping[str, np.ndarray]) -> 'Rows':
+        """The same rows with further arrays, by name, each [rows, ...]."""
+        return Rows(self._examples, self._members, self.length, known)
 
     def members(self, index: int) -> Sequence[int]:
         """Which examples, by their place in what was packed, a row holds: its segments 0, 1, ..."""

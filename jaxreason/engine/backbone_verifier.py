@@ -8,6 +8,7 @@ head there (`engine.read_heads`), and scoring is looking up. Nothing is fed, not
 import bisect
 import codecs
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -163,7 +164,11 @@ class BackboneVerifier:
         return ScoringMemory(parameters=4 * numbers, cache=0, activations=0)
 
     def _cost(self, num_tokens: int) -> Cost:
-        return Cost(verify=2 * head_parameters(self.head) * num_tokens, scored_tokens=num_tokens)
+        return Cost(verify=2 * self._head_parameters * num_tokens, scored_tokens=num_tokens)
+
+    @functools.cached_property
+    def _head_parameters(self) -> int:
+        return head_parameters(self.head)
 
     def _scores(self, row: Row) -> tuple[float, ...] | Unscored:
         if not row.steps or len(row.steps) != len(row.step_ends):
@@ -179,8 +184,11 @@ class BackboneVerifier:
 
     def _reads(self, row: Row) -> list[int]:
         """Tokens that it takes to write the text up to the marker of each step: the next one is drawn from the state read."""
-        token_bytes, decoder = self.typesetter.tokenizer.token_bytes, codecs.getincrementaldecoder('utf-8')(errors='replace')
-        written = list(itertools.accumulate((len(decoder.decode(token_bytes(token))) for token in row.tokens), initial=0))
+        pieces = list(map(self.typesetter.tokenizer.token_bytes, row.tokens))
+        decoder = codecs.getincrementaldecoder('utf-8')(errors='replace')
+        # Decoding piece by piece is what most of scoring would take; a byte of ASCII is a character.
+        lengths = map(len, pieces if b''.join(pieces).isascii() else map(decoder.decode, pieces))
+        written = list(itertools.accumulate(lengths, initial=0))
         reads, before = [], 0
         for start, step in zip((0, *row.step_ends), row.steps, strict=False):
             reads.append(bisect.bisect_left(written, before + len(self._without_marker(step)), lo=start))

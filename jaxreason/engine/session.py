@@ -484,7 +484,9 @@ class DeviceSession:
         """Adds what the chunk drew to its rows; returns those that paused or ended."""
         assert self._seating is not None, 'pump knows it'
         back = []
-        tokens, counts, stats = chunk.tokens.tolist(), chunk.count.tolist(), {k: v.tolist() for k, v in chunk.stats.items()}
+        steps = int(chunk.steps)
+        tokens, counts = chunk.tokens[:, :steps].tolist(), chunk.count.tolist()
+        stats = {name: values[:, :steps].tolist() for name, values in chunk.stats.items()}
         for place, handle in enumerate(self._seating.workers):
             if handle is None:
                 continue

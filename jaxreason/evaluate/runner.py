@@ -9,13 +9,14 @@ draws it leaves no trace. What all must agree on (configuration, problems, weigh
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -49,11 +50,16 @@ from jaxreason.search.drive import drive
 JOURNAL = 'journal-0.jsonl'  # of process 0, and of a process alone
 
 
-class Finished(NamedTuple):
-    """A unit that was just finished: its candidates, and what every strategy made of them."""
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A unit that was just finished: its candidates, and what every strategy made of them, which is found out when asked."""
 
     pool: Pool
-    records: tuple[Record, ...]
+    read: Callable[[], Iterable[Record]]
+
+    @functools.cached_property
+    def records(self) -> tuple[Record, ...]:
+        return tuple(self.read())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +239,7 @@ def _run(
             pool = pool_of(unit, result, verdicts, strategy)
             journals.append(unit.key, pool)
             write_timing(folder, unit.key, meter, session, peers)
-            tell(Finished(pool, tuple(records_of(config, unit, pool))))
+            tell(Finished(pool, functools.partial(records_of, config, unit, pool)))
     return config
 
 
@@ -353,7 +359,7 @@ def _write(config: EvaluateConfig, folder: RunFolder, entries: Mapping[str, Any]
     names = sorted({unit.pool for unit in units}, key=lambda name: (name != POOLED, name))
     for name in names:
         members = sorted((unit for unit in units if unit.pool == name), key=lambda unit: (unit.problem.id, unit.seed))
-        folder.write_lines(f'pools/{name}.jsonl', [pools[unit.key] for unit in members])
+        folder.write_lines(f'pools/{name}.jsonl', [entries[unit.key] for unit in members])
     records = [record for unit in units for record in records_of(config, unit, pools[unit.key])]
     records.sort(key=lambda r: (r.question_id, r.strategy, r.n, sorted(r.budget.items()), r.seed))
     folder.write_lines('records.jsonl', records)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from jaxreason.core.errors import RunError
 from jaxreason.pipeline.stage import Place
+from jaxreason.pipeline.verbs import SHAREABLE
 
 _LAST = 4_000  # bytes of a log that an error is looked for in
 _PATIENCE = 10.0  # seconds that the processes of a stage outlive the first of them that failed
@@ -148,7 +149,8 @@ class Running:
 
 def _words(place: Place) -> list[str]:
     # Absolute, so that no folder's name is taken for an option or for key=value.
-    return [*place.stage.verb.split(), str(place.config_file.absolute()), '--out', str(place.folder.absolute())]
+    quiet = ['--quiet'] if place.stage.verb in SHAREABLE else []  # its log is for what goes wrong
+    return [*place.stage.verb.split(), str(place.config_file.absolute()), '--out', str(place.folder.absolute()), *quiet]
 
 
 def _share(place: Place, index: int, count: int, port: int) -> list[str]:

@@ -34,8 +34,8 @@ from jaxreason.train.held_out import HeldOut, write_held_out
 from jaxreason.train.loop import LoopConfig, Progress
 from jaxreason.train.optimiser import OptimiserConfig, Rates
 from jaxreason.train.policy import Beginning, open_policy
-from jaxreason.train.run import Place, Task, TrainConfig, held_out_batches, run_training
-from jaxreason.train.step_scores import log_odds_of, step_score_objective
+from jaxreason.train.run import Place, Task, TrainConfig, batches_in_order, run_training
+from jaxreason.train.step_scores import hidden_of, log_odds_of, step_score_objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,7 +189,7 @@ def _prepare(config: RewardConfig, out: Path, say: Callable[[str], None]) -> Tas
 
     def finish(params: Any, place: Place) -> None:
         if loaded.held_out is not None:
-            batches = held_out_batches(config, loaded.held_out.rows)
+            batches = batches_in_order(config, loaded.held_out.rows)
             judged = loaded.held_out.judge(
                 jax.jit(lambda params, batch: odds(params, batch, None)), params, map(place, batches)
             )
@@ -204,7 +204,13 @@ def _prepare(config: RewardConfig, out: Path, say: Callable[[str], None]) -> Tas
         files={**policy.files, SPEC_FILE: config_files.dump(spec)},
         rates=_rates(config),
         finish=finish,
+        states=_states(config, policy) if is_frozen else None,
     )
+
+
+def _states(config: RewardConfig, policy: Beginning) -> Callable[[Any, Any], jax.Array]:
+    read = hidden_of(policy.config, unrolled=config.model.layers == 'unrolled')
+    return lambda params, batch: read({name: part for name, part in params.items() if name != HEAD}, batch, None)
 
 
 def _parameters(config: RewardConfig, policy: Beginning, mesh: Any, num_tokens: float) -> dict[str, Any]:

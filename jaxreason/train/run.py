@@ -19,6 +19,7 @@ from jaxreason.data.batches import Batch, Batches, Rows, in_batches
 from jaxreason.engine.mesh import use_mesh
 from jaxreason.models.manifest import best_step
 from jaxreason.train.checkpoints import Checkpoints
+from jaxreason.train.frozen import is_worth_keeping, with_states
 from jaxreason.train.loop import LoopConfig, Parts, Progress, fit, mean_over
 from jaxreason.train.metrics import Metrics
 from jaxreason.train.optimiser import OptimiserConfig, Rates, make_optimiser, rate_schedule
@@ -89,6 +90,7 @@ class Task(NamedTuple):
         rates: learning rates that differ from the optimiser's, by parameter.
         finish: told the parameters on the devices once a run has ended, with how to place a batch; the best, where those are
             kept.
+        states: of parameters and a batch, what the objective would else make of it at every step; None where that changes.
     """
 
     policy: Beginning
@@ -100,6 +102,7 @@ class Task(NamedTuple):
     environment: Mapping[str, Any] = {}
     rates: Rates | None = None
     finish: Callable[[Any, Place], None] | None = None
+    states: Callable[[Any, Any], jax.Array] | None = None
 
 
 def run_training(
@@ -140,8 +143,10 @@ def run_training(
                 patience.resume(metrics, checkpoints, config.loop.steps)
                 if start >= config.loop.steps or patience.is_over:
                     say(f'{out}: finished at step {start}; there is nothing left to do')
-                elif start:
-                    say(f'{out}: goes on from step {start} of {config.loop.steps}')
+                else:
+                    if start:
+                        say(f'{out}: goes on from step {start} of {config.loop.steps}')
+                    task, batches = _known(config, task, state.params, mesh, batches)
                 parts = _parts(config, task, optimiser, mesh, batches, checkpoints, metrics)
                 state = fit(config.loop, parts, state, start, patience, report)
             if patience.is_over:
@@ -168,6 +173,32 @@ def _begin(task: Task, optimiser: optax.GradientTransformation, mesh: Any) -> Tr
     )
 
 
+def _placing(mesh: Any) -> Place:
+    where = jax.local_devices()[0] if mesh is None else NamedSharding(mesh, PartitionSpec('data'))
+    return lambda batch: jax.device_put(dict(batch), where)
+
+
+def _known(config: TrainConfig, task: Task, params: Any, mesh: Any, batches: Batches) -> tuple[Task, Batches]:
+    """Rows with their states, where those stay the same and are worth keeping; batches go on where they stood."""
+    if not _keeps_states(config, task):
+        return task, batches
+    assert task.states is not None
+    states = jax.jit(task.states)
+
+    def known(rows: Rows) -> Rows:
+        return with_states(rows, batches_in_order(config, rows), lambda batch: states(params, batch), _placing(mesh))
+
+    task = task._replace(rows=known(task.rows), held_out=None if task.held_out is None else known(task.held_out))
+    again = Batches(task.rows, batch=config.loop.batch, seed=config.seed)
+    again.restore(batches.state())
+    return task, again
+
+
+def _keeps_states(config: TrainConfig, task: Task) -> bool:
+    num_read = config.loop.steps * config.loop.batch
+    return task.states is not None and is_worth_keeping(task.policy.config, task.rows, num_read)
+
+
 def _parts(
     config: TrainConfig,
     task: Task,
@@ -177,21 +208,16 @@ def _parts(
     checkpoints: Checkpoints,
     metrics: Metrics,
 ) -> Parts:
-    where = jax.local_devices()[0] if mesh is None else NamedSharding(mesh, PartitionSpec('data'))
-
-    def place(batch: Batch) -> Any:
-        return jax.device_put(dict(batch), where)
-
-    evaluate = None
+    place, evaluate = _placing(mesh), None
     if task.held_out is not None:
-        evaluate = mean_over(make_evaluation(task.objective), place, held_out_batches(config, task.held_out))
+        evaluate = mean_over(make_evaluation(task.objective), place, batches_in_order(config, task.held_out))
     schedule = rate_schedule(config.optimiser, config.loop.steps)
     step = make_step(task.objective, optimiser, schedule, config.loop.accumulate, config.seed)
     return Parts(step, batches, place, evaluate, checkpoints, metrics)
 
 
-def held_out_batches(config: TrainConfig, rows: Rows) -> Iterable[Batch]:
-    """Held-out rows in batches as large as the parts that training cuts its own into."""
+def batches_in_order(config: TrainConfig, rows: Rows) -> Iterable[Batch]:
+    """All rows in order, in batches as large as the parts that training cuts its own into."""
     return in_batches(rows, config.loop.batch // config.loop.accumulate)
 
 
@@ -215,6 +241,7 @@ def _environment(config: TrainConfig, task: Task) -> dict[str, Any]:
             'targets': rows.num_targets,
         },
         'seed': config.seed,
+        **({'states': 'once'} if _keeps_states(config, task) else {}),  # of rows; else of every batch
         'tokenizer': policy.tokenizer_digest(),
         'weights': policy.digest(config.seed),
         **task.environment,

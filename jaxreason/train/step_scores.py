@@ -18,6 +18,29 @@ from jaxreason.models.transformer import Dropout, forward, unstack_layers
 from jaxreason.models.value_heads import action_log_odds, embedded, label_head, log_odds
 from jaxreason.train.state import Objective, Sums
 
+HIDDEN = 'hidden'  # of a batch: what the decoder makes of it, where that is known
+
+
+def hidden_of(
+    config: ModelConfig, *, unrolled: bool, remat: bool = False
+) -> Callable[[Any, Mapping[str, jax.Array], Dropout | None], jax.Array]:
+    """What a decoder makes of packed rows; arguments as of `log_odds_of`.
+
+    Returns:
+        A function of stacked parameters, of a batch, and of noise; float32 [b, t, d], 0 at padding.
+    """
+
+    def hidden(params: Any, batch: Mapping[str, jax.Array], dropout: Dropout | None) -> jax.Array:
+        run = unstack_layers(params) if unrolled else params
+        tokens_bt, positions_bt = batch['tokens'], batch['positions']
+        hidden_btd, _ = forward(
+            config, run, tokens_bt, positions_bt, segments_bc=batch['segments'], dropout=dropout, remat=remat
+        )
+        # What lies at padding is meaningless, and may be anything: it must not reach the gradient.
+        return jnp.where(positions_bt[:, :, None] >= 0, hidden_btd, 0.0)
+
+    return hidden
+
 
 def log_odds_of(
     config: ModelConfig,
@@ -39,19 +62,16 @@ def log_odds_of(
         is_frozen: no gradient goes into the decoder.
 
     Returns:
-        A function of stacked parameters with the head under `manifest.HEAD`, of a batch, and of noise; float32 [b, t].
+        A function of stacked parameters with the head under `manifest.HEAD`, of a batch, and of noise; float32 [b, t]. Where
+        the batch has `HIDDEN` (`hidden_of`) the decoder is not run.
     """
+    read = hidden_of(config, unrolled=unrolled, remat=remat)
 
     def odds(params: Any, batch: Mapping[str, jax.Array], dropout: Dropout | None) -> jax.Array:
         decoder = {name: part for name, part in params.items() if name != HEAD}
         decoder = jax.lax.stop_gradient(decoder) if is_frozen else decoder
-        run = unstack_layers(decoder) if unrolled else decoder
         tokens_bt, positions_bt = batch['tokens'], batch['positions']
-        hidden_btd, _ = forward(
-            config, run, tokens_bt, positions_bt, segments_bc=batch['segments'], dropout=dropout, remat=remat
-        )
-        # What lies at padding is meaningless, and may be anything: it must not reach the gradient.
-        hidden_btd = jnp.where(positions_bt[:, :, None] >= 0, hidden_btd, 0.0)
+        hidden_btd = batch[HIDDEN] if HIDDEN in batch else read(decoder, batch, dropout)
         if kind == 'action_value':
             places_1t = jnp.arange(tokens_bt.shape[1], dtype=jnp.int32)[None, :]
             begins_bt = places_1t - jnp.maximum(positions_bt, 0)

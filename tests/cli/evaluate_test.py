@@ -250,7 +250,7 @@ def test_rows_show_hostile_labels_and_ids_as_text(world, capsys):
     record = Record(strategy=label, n=1, blocks=(block,), votes=(), question_id='q', seed=0, pool='p', budget={})
     with EvaluateDisplay(config, quiet=False) as display:
         display.say('[bold]loading[/]')
-        display.show(Progress(1, 2, 50, 10.0, Finished(pool, (record,))))
+        display.show(Progress(1, 2, 50, 10.0, Finished(pool, lambda: (record,))))
     out = capsys.readouterr().out
     assert '\x1b' not in out and '[red]x[/]\\x1b[31m ?' in out and '[/]\\x1b[2J' in out and '[bold]loading[/]' in out
     assert '5 tokens/s' in out

@@ -25,11 +25,12 @@ from jaxreason.data.verifier_layout import Typesetter
 from jaxreason.models.checkpoint import open_checkpoint
 from jaxreason.models.manifest import best_step, steps_of
 from jaxreason.models.transformer import Dropout, forward, unstack_layers
+from jaxreason.train import frozen, run
 from jaxreason.train.held_out import HELD_OUT
 from jaxreason.train.metrics import read_metrics
 from jaxreason.train.reward import OrmConfig, PrmConfig, describe, train
 from jaxreason.train.state import TrainState, make_evaluation, make_step
-from jaxreason.train.step_scores import step_score_objective
+from jaxreason.train.step_scores import HIDDEN, step_score_objective
 from tests.train import world
 
 CONFIG = """
@@ -261,6 +262,30 @@ def test_a_frozen_trunk_stays_the_policy(config, trained, tmp_path):
     _, decoder = open_checkpoint(tmp_path / 'run').split_head('action_value')
     after = decoder.parameters()
     jax.tree.map(np.testing.assert_array_equal, {k: v for k, v in before.items() if k != 'head'}, after)
+
+
+def test_a_frozen_decoder_reads_each_row_once(config, tmp_path, monkeypatch):
+    frozen_run = config('loop.steps=12', 'loop.evaluate_every=6', 'loop.save_every=4', 'trunk=frozen')
+    rows = []
+    monkeypatch.setattr(run, 'with_states', lambda *args: rows.append(frozen.with_states(*args)) or rows[-1])
+    train(frozen_run, tmp_path / 'kept', say=lambda _: None)
+    assert [type(each[0][HIDDEN]) for each in rows] == [np.ndarray] * 2, 'those to learn from, and the held-out ones'
+
+    def stop(progress):
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(frozen_run, tmp_path / 'resumed', stop, say=lambda _: None)
+    train(frozen_run, tmp_path / 'resumed', say=lambda _: None)
+    assert len(rows) == 6
+    monkeypatch.setattr(frozen, 'MOST_BYTES', 0)
+    train(frozen_run, tmp_path / 'again', say=lambda _: None)
+    assert len(rows) == 6, 'they would not fit'
+    kept, resumed, again = (read_metrics(tmp_path / name) for name in ('kept', 'resumed', 'again'))
+    assert kept == resumed
+    for one, other in zip(kept, again, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
 
 
 def test_a_verifier_is_no_policy_and_a_policy_no_verifier(prm, trained):
