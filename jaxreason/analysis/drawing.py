@@ -190,10 +190,19 @@ def n_axis(ax: 'Axes', frame: Frame) -> None:
     if len(ticks) > 10:
         ticks = [2**power for power in range(ticks[-1].bit_length()) if 2**power >= ticks[0]]
     ax.set_xscale('log', base=2)
-    ax.set_xticks(ticks)
+    ax.set_xticks(apart(ticks))
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel('n, generations per answer (log scale)')
+
+
+def apart(ns: Sequence[int]) -> list[int]:
+    """Of increasing numbers those that can be read side by side on a log scale; the last one stays."""
+    kept: list[int] = []
+    for n in reversed(ns):
+        if not kept or 1.2 * n <= kept[0]:
+            kept.insert(0, n)
+    return kept
 
 
 def grouped(frame: Frame, column: str = 'strategy') -> dict[str, list[Mapping[str, Any]]]:

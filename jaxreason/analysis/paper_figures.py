@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxreason.analysis.contrasts import Cell
-from jaxreason.analysis.drawing import Frame, Look, Plot, flops_tick, grouped, looks, percent, set_height
+from jaxreason.analysis.drawing import Frame, Look, Plot, apart, flops_tick, grouped, looks, percent, set_height
 from jaxreason.analysis.paper_config import SearchLabels
 from jaxreason.analysis.paper_inputs import Part
 from jaxreason.core.terminal import printable
@@ -218,7 +218,7 @@ def _n_axis(ax: 'Axes', ns: Sequence[int]) -> None:
     from matplotlib.ticker import NullLocator, ScalarFormatter
 
     ax.set_xscale('log', base=2)
-    ax.set_xticks([n for n in ns if len(ns) <= 9 or n & (n - 1) == 0])
+    ax.set_xticks(apart([n for n in ns if len(ns) <= 9 or n & (n - 1) == 0]))
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel('solutions begun per question (log scale)')

@@ -170,3 +170,9 @@ def test_reliability_is_drawn_beside_the_diagonal(summary):
     drawn = [np.asarray(line.get_xydata()).tolist() for line in ax.get_lines()]
     assert [[0, 0], [100, 100]] in drawn and [[row['score'], row['share']] for row in frame] in drawn
     assert sum(row['count'] for row in frame) == 40 * 2 * 16
+
+
+def test_numbers_that_would_lie_on_each_other_are_left_out():
+    assert drawing.apart([1, 4, 15, 16, 63, 64, 256]) == [1, 4, 16, 64, 256]
+    assert drawing.apart([1, 2, 4, 5, 6]) == [1, 2, 4, 5, 6]
+    assert drawing.apart([7]) == [7] and drawing.apart([]) == []
