@@ -139,8 +139,10 @@ def _read_header(path: Path, prefix: bytes, file, size: int) -> dict[str, Safete
         raise _damaged(path, f'its header claims {length} bytes, the file has {size}')
     if length > MAX_HEADER_BYTES:
         raise _damaged(path, f'its header claims {length} bytes, expected at most {MAX_HEADER_BYTES}')
+    content = file.read(length)
+    _check_number(path, content.count(b'"dtype"'))  # each has one: so many would take seconds to parse
     try:
-        header = json.loads(file.read(length).decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        header = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f'its header is not JSON with unique names ({_one_line(error)})') from error
     if not isinstance(header, dict):
@@ -148,9 +150,13 @@ def _read_header(path: Path, prefix: bytes, file, size: int) -> dict[str, Safete
     metadata = header.pop('__metadata__', {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _damaged(path, 'its __metadata__ is not an object of texts')
-    if len(header) > MAX_TENSORS:
-        raise _damaged(path, f'it claims {len(header)} tensors, expected at most {MAX_TENSORS}')
+    _check_number(path, len(header))  # the word may be written otherwise
     return _described(path, header, 8 + length, size)
+
+
+def _check_number(path: Path, claimed: int) -> None:
+    if claimed > MAX_TENSORS:
+        raise _damaged(path, f'it claims {claimed} tensors, expected at most {MAX_TENSORS}')
 
 
 def _described(path: Path, header: Mapping[str, object], start: int, size: int) -> dict[str, SafetensorsTensor]:
