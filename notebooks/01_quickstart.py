@@ -136,5 +136,5 @@ for row in metrics['rows']:
     print(f'{words:52}{row["flops"]["total"] / 1e9:7.0f} GFLOPs {row["tokens"]["new"]:6.0f} tokens')
 
 # %% [markdown]
-# Next: [compute-optimal search in ten minutes](02_compute_optimal.ipynb), where verifiers are trained and the best strategy is
+# Next: [compute-optimal search from nothing](02_compute_optimal.ipynb), where verifiers are trained and the best strategy is
 # chosen for every difficulty. The command for what was shown here is `jaxreason solve "..." --show-tree`.

@@ -1,7 +1,7 @@
 """What a training or labelling run spent, in FLOPs, from its folder: architecture, tokens of every step, summary of labels.
 
-A token costs what the mean example of the run costs a token (`core.flops.training_flops`). Left out, as small: the head of a
-verifier, and evaluations on held-out examples.
+A token costs what the mean example of the run costs a token (`core.flops.training_flops`), and the head of a verifier six FLOPs for
+each number in its matrices (runs of older versions do not tell those). Left out, as small: evaluations on held-out examples.
 """
 
 import json
@@ -66,7 +66,8 @@ def _trained(folder: Path) -> TrainingCost:
     # Nothing is learnt below the head of a frozen trunk: the forward pass alone, a third, perhaps once for all steps.
     passes = 1 / 3 if tree.get('trunk') == 'frozen' else 1
     run_through = int(rows['tokens']) if run.environment.get('states') == 'once' else tokens
-    flops = round(passes * run_through * training_flops(model, length) / length)
+    head = 6 * int(run.environment.get('head_parameters', 0)) * tokens
+    flops = round(passes * run_through * training_flops(model, length) / length) + head
     return TrainingCost(run.name, flops, tokens, parameters, _source(tree))
 
 

@@ -186,7 +186,7 @@ class BackboneVerifier:
         """Tokens that it takes to write the text up to the marker of each step: the next one is drawn from the state read."""
         pieces = list(map(self.typesetter.tokenizer.token_bytes, row.tokens))
         decoder = codecs.getincrementaldecoder('utf-8')(errors='replace')
-        # Decoding piece by piece is what most of scoring would take; a byte of ASCII is a character.
+        # Decoding piece by piece took nearly half of scoring; a byte of ASCII is a character.
         lengths = map(len, pieces if b''.join(pieces).isascii() else map(decoder.decode, pieces))
         written = list(itertools.accumulate(lengths, initial=0))
         reads, before = [], 0

@@ -52,7 +52,12 @@ JOURNAL = 'journal-0.jsonl'  # of process 0, and of a process alone
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """A unit that was just finished: its candidates, and what every strategy made of them, which is found out when asked."""
+    """A unit that was just finished.
+
+    Attributes:
+        pool: its candidates.
+        read: finds out what every strategy made of them, which `records` keeps once it is asked.
+    """
 
     pool: Pool
     read: Callable[[], Iterable[Record]]

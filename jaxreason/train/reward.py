@@ -28,7 +28,7 @@ from jaxreason.data.batches import Rows, pack
 from jaxreason.data.label_examples import LabelSpec, load_labels, set_examples
 from jaxreason.data.verifier_layout import Typesetter, token_id
 from jaxreason.models.manifest import HEAD
-from jaxreason.models.value_heads import init_head
+from jaxreason.models.value_heads import head_parameters, init_head
 from jaxreason.train.dry_run import describe_training
 from jaxreason.train.held_out import HeldOut, write_held_out
 from jaxreason.train.loop import LoopConfig, Progress
@@ -202,6 +202,7 @@ def _prepare(config: RewardConfig, out: Path, say: Callable[[str], None]) -> Tas
         rows=loaded.train,
         held_out=None if loaded.held_out is None else loaded.held_out.rows,
         files={**policy.files, SPEC_FILE: config_files.dump(spec)},
+        environment=_environment(config, policy),
         rates=_rates(config),
         finish=finish,
         states=_states(config, policy) if is_frozen else None,
@@ -222,6 +223,15 @@ def _parameters(config: RewardConfig, policy: Beginning, mesh: Any, num_tokens: 
     head = init_head(config.verifier.head, policy.config, key, config.hidden, num_tokens)
     where = jax.local_devices()[0] if mesh is None else NamedSharding(mesh, PartitionSpec())
     return {**params, HEAD: jax.device_put(head, where)}
+
+
+def _environment(config: RewardConfig, policy: Beginning) -> dict[str, int]:
+    """Numbers in the matrices of a head of its own, by which its training is priced."""
+    kind = config.verifier.head
+    if kind == 'label':
+        return {}
+    shapes = jax.eval_shape(lambda: init_head(kind, policy.config, jax.random.key(0), config.hidden))
+    return {'head_parameters': head_parameters(shapes)}
 
 
 def _rates(config: RewardConfig) -> Rates | None:

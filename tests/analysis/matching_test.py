@@ -138,9 +138,11 @@ def test_a_frozen_trunk_runs_forward_only(tmp_path):
     assert training_cost(tmp_path / 'frozen').began_as == 'whole'
     path = tmp_path / 'frozen' / 'environment.json'
     environment = json.loads(path.read_text())
-    path.write_text(json.dumps({**environment, 'states': 'once'}))
+    edit(path, states='once')
     read, rows = training_cost(tmp_path / 'frozen'), environment['rows']
     assert read.flops == pytest.approx(training_cost(tmp_path / 'whole').flops / 3 * rows['tokens'] / read.tokens, abs=1)
+    edit(path, head_parameters=7)
+    assert training_cost(tmp_path / 'frozen').flops == read.flops + 42 * read.tokens, 'the head learns at every pass'
 
 
 def test_nothing_is_chosen_on_what_is_scored(base):
