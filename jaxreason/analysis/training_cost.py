@@ -1,7 +1,7 @@
 """What a training or labelling run spent, in FLOPs, from its folder: architecture, tokens of every step, summary of labels.
 
 A token costs what the mean example of the run costs a token (`core.flops.training_flops`), and the head of a verifier six FLOPs
-for each number in its matrices (runs of older versions do not tell those). Left out, as small: evaluations on held-out examples.
+for each number in its matrices (runs of older versions do not tell those). Left out, as small: evaluating on held-out rows.
 """
 
 import json
