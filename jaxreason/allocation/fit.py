@@ -191,7 +191,7 @@ class Task:
         """The best cell of every bin, `[budgets, bins]`, and the accuracy of that; -1 where a budget does not pay looking."""
         some, price = correct[:, self.grid], flops[:, self.grid]
         if self.mode == Mode.AVERAGE:
-            chosen = np.array([spread(some, price, weight, limit) for limit in limits])
+            chosen = np.array(spread(some, price, weight, limits))
             pays = np.take_along_axis(price[None], chosen[..., None], axis=2)[..., 0] @ weight <= limits
         else:
             allowed = looks.generations[self.grid][None] <= limits[:, None]

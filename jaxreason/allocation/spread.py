@@ -5,33 +5,40 @@ better. Along the hulls the gain of a FLOP only falls, so taking the steepest st
 they use up; the last step is taken if it fits.
 """
 
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 
-def spread(correct: np.ndarray, flops: np.ndarray, weight: np.ndarray, budget: float) -> list[int]:
-    """Chooses a cell for every bin.
+def spread(correct: np.ndarray, flops: np.ndarray, weight: np.ndarray, budgets: Iterable[float]) -> list[list[int]]:
+    """Chooses a cell for every bin, for each of several budgets.
 
     Args:
         correct: `[bins, cells]` accuracy.
         flops: `[bins, cells]` spent a question.
         weight: `[bins]` share of the questions; a bin without any costs nothing.
-        budget: FLOPs a question, on average.
+        budgets: FLOPs a question, on average.
 
     Returns:
-        Index of the cell of every bin. Where the budget does not even pay the cheapest ones, these.
+        For each budget, the index of the cell of every bin. Where it does not even pay the cheapest ones, these.
     """
-    hulls = [hull(correct[index], flops[index]) for index in range(len(weight))]
-    chosen = [cells[0] for cells in hulls]
-    spent = sum(weight[index] * flops[index, cells[0]] for index, cells in enumerate(hulls))
-    steps = [
-        (-(correct[index, to] - correct[index, at]) / (flops[index, to] - flops[index, at]), index, place)
-        for index, cells in enumerate(hulls)
-        for place, (at, to) in enumerate(zip(cells, cells[1:], strict=False))
-    ]
+    hulls = [hull(*row) for row in zip(correct, flops, strict=True)]
+    cheapest = [cells[0] for cells in hulls]
+    base = float(weight @ flops[range(len(hulls)), cheapest])
+    steps: list[tuple[float, int, int, float]] = []  # steepness, bin, cell, price
+    for index, (cells, right, price) in enumerate(zip(hulls, correct.tolist(), flops.tolist(), strict=True)):
+        for at, to in itertools.pairwise(cells):
+            run = price[to] - price[at]
+            steps.append(((right[to] - right[at]) / run, index, to, float(weight[index]) * run))
+    steps.sort(key=lambda step: -step[0])  # on a hull steepness falls: the steps of a bin stay in order
+    return [_taken(steps, list(cheapest), base, budget) for budget in budgets]
+
+
+def _taken(steps: Iterable[tuple[float, int, int, float]], chosen: list[int], spent: float, budget: float) -> list[int]:
     closed: set[int] = set()  # bins whose next step did not fit: what comes after it would skip it
-    for _, index, place in sorted(steps):
-        at, to = hulls[index][place : place + 2]
-        price = weight[index] * (flops[index, to] - flops[index, at])
+    for _, index, to, price in steps:
         if index in closed:
             continue
         if spent + price > budget:
@@ -48,16 +55,17 @@ def hull(correct: np.ndarray, flops: np.ndarray) -> list[int]:
         correct: `[cells]` accuracy.
         flops: `[cells]` spent a question.
     """
+    right, price = correct.tolist(), flops.tolist()
     kept: list[int] = []
-    for cell in np.lexsort((-correct, flops)):
-        if kept and correct[cell] <= correct[kept[-1]]:
+    for cell in sorted(range(len(right)), key=lambda cell: (price[cell], -right[cell])):
+        if kept and right[cell] <= right[kept[-1]]:
             continue
-        while len(kept) >= 2 and _slope(correct, flops, kept[-1], cell) >= _slope(correct, flops, kept[-2], kept[-1]):
+        while len(kept) >= 2 and _slope(right, price, kept[-1], cell) >= _slope(right, price, kept[-2], kept[-1]):
             kept.pop()
-        kept.append(int(cell))
+        kept.append(cell)
     return kept
 
 
-def _slope(correct: np.ndarray, flops: np.ndarray, at: int, to: int) -> float:
+def _slope(correct: Sequence[float], flops: Sequence[float], at: int, to: int) -> float:
     rise, run = correct[to] - correct[at], flops[to] - flops[at]
-    return rise / run if run > 0 else np.inf
+    return rise / run if run > 0 else math.inf

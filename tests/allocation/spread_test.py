@@ -47,7 +47,7 @@ def test_where_the_steepest_steps_use_the_budget_up_nothing_is_better(table, dat
         st.sampled_from([i for i in range(len(steps) + 1) if i in (0, len(steps)) or steps[i][0] < steps[i - 1][0] - 1e-12])
     )
     budget = cheapest + sum(price for _, price in steps[:taken])
-    accuracy, spent = worth(correct, flops, weight, spread(correct, flops, weight, budget))
+    accuracy, spent = worth(correct, flops, weight, spread(correct, flops, weight, [budget])[0])
     best = max(right for right, price in combinations(correct, flops, weight) if price <= budget)
     assert spent <= budget
     assert accuracy == best
@@ -58,7 +58,7 @@ def test_where_the_steepest_steps_use_the_budget_up_nothing_is_better(table, dat
 def test_a_budget_is_kept_and_more_of_it_is_never_worse_than_the_cheapest(table, budget):
     correct, flops, weight = table
     cheapest = [hull(correct[b], flops[b])[0] for b in range(len(weight))]
-    chosen = spread(correct, flops, weight, budget)
+    chosen = spread(correct, flops, weight, [budget])[0]
     least, price = worth(correct, flops, weight, cheapest)
     accuracy, spent = worth(correct, flops, weight, chosen)
     if price > budget:
@@ -81,22 +81,22 @@ def test_easy_and_hopeless_questions_leave_their_share_to_those_between():
     correct = np.array([[0.95, 0.97, 0.98], [0.2, 0.5, 0.8], [0.0, 0.01, 0.02]])
     flops = np.tile([1.0, 4.0, 16.0], (3, 1))
     weight = np.full(3, 1 / 3)
-    assert spread(correct, flops, weight, 6.0) == [0, 2, 0], 'what evenly bought 4 a question buys 16 in the middle'
-    assert spread(correct, flops, weight, 16.0) == [2, 2, 2]
-    assert spread(correct, flops, weight, 0.5) == [0, 0, 0]
+    assert spread(correct, flops, weight, [6.0])[0] == [0, 2, 0], 'what evenly bought 4 a question buys 16 in the middle'
+    assert spread(correct, flops, weight, [16.0])[0] == [2, 2, 2]
+    assert spread(correct, flops, weight, [0.5])[0] == [0, 0, 0]
 
 
 def test_a_step_that_does_not_fit_is_not_jumped_over():
     correct = np.array([[0.0, 0.5, 0.6], [0.0, 0.1, 0.2]])
     flops = np.array([[1.0, 11.0, 14.0], [1.0, 3.0, 8.0]])
     # The first step of bin 0 costs 5 of 4: bin 1 goes on, bin 0 stays where it is.
-    assert spread(correct, flops, np.array([0.5, 0.5]), 5.0) == [0, 2]
+    assert spread(correct, flops, np.array([0.5, 0.5]), [5.0])[0] == [0, 2]
 
 
 def test_a_bin_without_weight_costs_nothing():
     correct, flops = np.array([[0.1, 0.9], [0.1, 0.9]]), np.array([[1.0, 100.0], [1.0, 10.0]])
-    assert spread(correct, flops, np.array([0.0, 1.0]), 10.0)[1] == 1
-    assert spread(correct, flops, np.array([0.0, 1.0]), 9.0)[1] == 0
+    assert spread(correct, flops, np.array([0.0, 1.0]), [10.0])[0][1] == 1
+    assert spread(correct, flops, np.array([0.0, 1.0]), [9.0])[0][1] == 0
 
 
 @pytest.mark.parametrize('correct', [[0.5, 0.5, 0.5], [0.5, 0.4, 0.3]])
