@@ -133,7 +133,8 @@ def _assumptions(lines: Sequence[_Line], chip: Chip | None, chips: int | None) -
         )
     if any(isinstance(work, Training) for work in works):
         said.append(
-            '- training: all steps with every row full; patience may end it before. Held-out evaluations are not counted'
+            '- training: all steps with every row full; patience may end it before. Held-out evaluations are not counted; '
+            'below a head that learns alone every step counts a pass, though it is made once where its states can be kept'
         )
     if any(line.work is None for line in lines):
         said.append('- stages without figures need no chip, or wait for what another stage fits')

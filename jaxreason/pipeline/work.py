@@ -34,7 +34,7 @@ class Training:
 
     Attributes:
         model: what is trained.
-        flops: of all steps, every row full.
+        flops: of all steps, every row full; below a head that learns alone one forward pass a step.
         recomputed: FLOPs of the layers that the backward pass computes once more: time, not cost.
         memory: bytes over all chips, by what they are.
         portion: rows of one portion, the most chips that can share it.
@@ -134,7 +134,7 @@ def _training(recipe: Recipe, name: str, config: TrainConfig) -> Training:
         model=model,
         flops=flops,
         recomputed=forward if config.model.remat == 'layers' and not frozen else 0,
-        memory=training_memory(loop, config.model, model),
+        memory=training_memory(loop, config.model, model, frozen),
         portion=loop.batch // loop.accumulate,
     )
 

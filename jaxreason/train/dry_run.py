@@ -6,6 +6,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.flops import training_flops
 from jaxreason.core.quantities import quantity
 from jaxreason.data.batches import Rows
+from jaxreason.train.frozen import is_worth_keeping
 from jaxreason.train.loop import LoopConfig
 from jaxreason.train.next_token import MAX_LOGITS
 from jaxreason.train.policy import TrainedModel
@@ -17,7 +18,14 @@ _FLOAT = 4
 _COPIES = {'parameters': 1, 'gradients': 1, "the optimiser's two means": 2}
 
 
-def describe_training(loop: LoopConfig, model: TrainedModel, config: ModelConfig, rows: Rows, held_out: Rows | None) -> str:
+def describe_training(
+    loop: LoopConfig,
+    model: TrainedModel,
+    config: ModelConfig,
+    rows: Rows,
+    held_out: Rows | None,
+    is_frozen: bool = False,
+) -> str:
     """Says what training on packed rows would do.
 
     Args:
@@ -26,6 +34,7 @@ def describe_training(loop: LoopConfig, model: TrainedModel, config: ModelConfig
         config: its architecture.
         rows: to learn from.
         held_out: to measure on, or None.
+        is_frozen: whether only a head above the decoder is learnt. What the head itself takes is then not counted.
 
     Returns:
         Lines of text, each a heading and what belongs to it.
@@ -33,7 +42,11 @@ def describe_training(loop: LoopConfig, model: TrainedModel, config: ModelConfig
     name = 'made from nothing' if model.source is None else model.source
     again = '' if model.remat == 'none' else ', layers computed once more in the backward pass'
     per_step = loop.batch / len(rows)
-    flops = sum(training_flops(config, length) for length in rows.lengths())
+    trained = sum(training_flops(config, length) for length in rows.lengths())
+    once = is_frozen and is_worth_keeping(config, rows, loop.steps * loop.batch)
+    flops = trained // 3 if is_frozen else trained
+    about = 'three times the forward pass' if not is_frozen else 'the forward pass of the frozen decoder'
+    a_step = f'none: {about} is made once for all rows' if once else f'{quantity(flops * per_step, "FLOPs")}, {about}'
     unseen = 'none' if held_out is None else f'{held_out.num_examples:,} in {len(held_out):,} rows'
     lines = [
         ('model', f'{name}: {config.num_parameters:,} parameters, layers {model.layers}, products in {model.dtype}{again}'),
@@ -44,25 +57,27 @@ def describe_training(loop: LoopConfig, model: TrainedModel, config: ModelConfig
             'a step',
             f'{loop.batch:,} rows: {rows.num_tokens * per_step:,.0f} tokens, {rows.num_targets * per_step:,.0f} of them',
         ),
-        ('', f'to be predicted; {quantity(flops * per_step, "FLOPs")}, three times the forward pass'),
-        ('FLOPs', f'{quantity(flops * per_step * loop.steps, "FLOPs")} for the whole run'),
-        *_memory(loop, model, config),
+        ('', f'to be predicted; FLOPs: {a_step}'),
+        ('FLOPs', f'{quantity(flops * (1 if once else per_step * loop.steps), "FLOPs")} for the whole run'),
+        *_memory(training_memory(loop, model, config, is_frozen), model),
     ]
     width = max(len(head) for head, _ in lines) + 2
     return '\n'.join(f'{head:<{width}}{line}' for head, line in lines)
 
 
-def training_memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig) -> Mapping[str, int]:
+def training_memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig, is_frozen: bool = False) -> Mapping[str, int]:
     """Bytes that training holds, over all devices, by what they are: the state first, then what a portion of rows takes."""
-    sizes = {name: copies * config.num_parameters * _FLOAT for name, copies in _COPIES.items()}
+    copies = {'parameters': 1} if is_frozen else _COPIES
+    sizes = {name: number * config.num_parameters * _FLOAT for name, number in copies.items()}
     tokens = loop.batch // loop.accumulate * loop.length
+    if is_frozen:
+        return {**sizes, ACTIVATIONS: tokens * config.width * _FLOAT}
     sizes[ACTIVATIONS] = tokens * _activations(loop, model, config) * _FLOAT
     sizes[LOGITS] = 2 * min(tokens * config.vocab_size, max(MAX_LOGITS, config.vocab_size)) * _FLOAT
     return sizes
 
 
-def _memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig) -> Sequence[tuple[str, str]]:
-    sizes = training_memory(loop, model, config)
+def _memory(sizes: Mapping[str, int], model: TrainedModel) -> Sequence[tuple[str, str]]:
     spread = ', over all devices' if model.mesh else ''
     lines = [
         ('memory' if not index else '', f'{quantity(size, "B"):>9} {name}') for index, (name, size) in enumerate(sizes.items())

@@ -144,7 +144,9 @@ def describe(config: RewardConfig) -> str:
     policy = open_policy(config.model)
     loaded = _load(config, policy, notes.append)
     held_out = None if loaded.held_out is None else loaded.held_out.rows
-    return '\n'.join([*notes, describe_training(config.loop, config.model, policy.config, loaded.train, held_out)])
+    return '\n'.join(
+        [*notes, describe_training(config.loop, config.model, policy.config, loaded.train, held_out, config.trunk == 'frozen')]
+    )
 
 
 class _Loaded(NamedTuple):

@@ -326,7 +326,26 @@ def test_impossible_configurations_are_refused(overrides, error, message, config
 
 def test_a_dry_run_says_what_it_would_do(config):
     text = describe(config())
-    assert 'examples' in text and 'FLOPs' in text
+    assert 'examples' in text and 'FLOPs, three times the forward pass' in text and 'optimiser' in text
+
+
+def test_a_dry_run_counts_a_frozen_decoder_as_it_is_read(config, monkeypatch):
+    def flops(text):
+        return next(line.removeprefix('FLOPs').strip() for line in text.splitlines() if line.startswith('FLOPs'))
+
+    short, long = (describe(config('trunk=frozen', f'loop.steps={steps}')) for steps in (100, 200))
+    assert flops(short) == flops(long) and 'none: the forward pass of the frozen decoder is made once' in short
+    assert 'optimiser' not in short, 'no moments of what does not learn'
+    monkeypatch.setattr(frozen, 'MOST_BYTES', 0)
+    once, every = flops(short), flops(describe(config('trunk=frozen', 'loop.steps=100')))
+    assert once != every
+    trained = flops(describe(config('loop.steps=100')))
+    assert _number(trained) == pytest.approx(3 * _number(every), rel=0.02)
+
+
+def _number(words):
+    value, unit = words.split()[:2]
+    return float(value) * {'k': 1e3, 'M': 1e6, 'G': 1e9, 'T': 1e12}[unit[0]]
 
 
 def test_dropout_leaves_out_in_training_only():
