@@ -119,7 +119,9 @@ class BackboneVerifier:
         Raises:
             ConfigError: the two differ; the message says where.
         """
-        tokenizer, words = self.typesetter.tokenizer, max(question.text.split('\n'), key=len)
+        tokenizer = self.typesetter.tokenizer
+        parts = (part for line in question.text.split('\n') for part in line.split(prompt.step_delimiter))
+        words = max(parts, key=len)  # a step has no delimiter in it
         step = words + prompt.step_delimiter
         attempts = (words,) * num_attempts
         laid = self.typesetter.lay(question.text, (step, words), attempts)

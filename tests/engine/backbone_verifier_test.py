@@ -322,6 +322,13 @@ def test_a_prompt_that_the_verifier_was_not_trained_on_is_refused(policy, layout
         sampler.session().prepare(QUESTIONS)
 
 
+def test_a_question_may_end_with_what_ends_a_step(policy):
+    head = on_policy(own('value', policy, Layout(form='plain', marker='?')), policy)
+    sampler = dataclasses.replace(drawn(policy, head), prompt=dataclasses.replace(PROMPT, step_delimiter='?'))
+    assert QUESTIONS[0].text.endswith('?')
+    sampler.session().prepare(QUESTIONS)
+
+
 def test_line_breaks_as_markers_are_read_before_the_last_of_a_step(policy, rows):
     separate = own('value', policy, Layout(form='plain', line_breaks='markers'))
     assert agreed(on_policy(separate, policy), separate, rows)[0] > 30
