@@ -10,6 +10,7 @@ References:
 
 import collections
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -285,16 +286,22 @@ def _steps(asked: Sequence[_Asked], step_delimiter: str) -> Health | None:
     solutions = []
     for part in asked:
         for sample, scores in zip(part.samples, part.steps, strict=True):
-            steps = split_steps(sample.candidate.text, (step_delimiter,))
-            try:
-                checks = check_nano_steps(part.pool.question, steps)
-            except DataError:
+            if (targets := _targets(part.pool.question, sample.candidate.text, step_delimiter)) is None:
                 return None
-            targets = tuple(float(check.is_right) for check in checks)
             # Other steps than were scored are not compared: the solution counts as one without scores.
             kept = scores if len(scores) == len(targets) else ()
             solutions.append(JudgedSolution(part.pool.question_id, kept, targets, sample.is_correct))
     return summarise(solutions) if solutions else None
+
+
+@functools.lru_cache(maxsize=2**16)  # verifiers are judged on the same samples, and samples repeat each other
+def _targets(question: str, text: str, step_delimiter: str) -> tuple[float, ...] | None:
+    """1.0 for every step that is right by the exact checker, else 0.0; None where it does not know the question."""
+    try:
+        checks = check_nano_steps(question, split_steps(text, (step_delimiter,)))
+    except DataError:
+        return None
+    return tuple(float(check.is_right) for check in checks)
 
 
 def _probes(name: str, asked: Sequence[_Asked], probes: Mapping[str, Any] | None) -> Health | None:

@@ -8,7 +8,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxreason.analysis.by_difficulty import by_difficulty
 from jaxreason.analysis.difficulty_bins import Bins
@@ -90,19 +90,30 @@ def metrics_of(run: Run, bins: Bins | None = None) -> Metrics:
     return metrics
 
 
-def write_metrics(folder: Path, bins: Bins | None = None) -> Metrics:
+class Summary(NamedTuple):
+    """A run as it was read, and its metrics."""
+
+    run: Run
+    metrics: Metrics
+
+
+def write_metrics(folder: Path, bins: Bins | None = None) -> Summary:
     """Computes the metrics of a run folder and writes them there as `metrics.json`.
 
     Args:
         folder: of a finished run.
         bins: as of `metrics_of`.
 
+    Returns:
+        The metrics, and the run that they were computed from: a page about it need not read it again.
+
     Raises:
         RunError: the records cannot be read, the bins do not fit them, or the file cannot be written.
     """
-    metrics = metrics_of(read_run(folder), bins)
+    run = read_run(folder)
+    metrics = metrics_of(run, bins)
     write_whole(folder / 'metrics.json', to_text(metrics))
-    return metrics
+    return Summary(run, metrics)
 
 
 def to_text(metrics: Metrics) -> str:

@@ -25,7 +25,7 @@ from jaxreason.analysis import (
 from jaxreason.analysis.figures import FIGURES, pictures, save_all
 from jaxreason.analysis.fit_folder import FitRun, is_fit, read_fit
 from jaxreason.analysis.matching_page import MatchRun
-from jaxreason.analysis.metrics import Metrics, metrics_of
+from jaxreason.analysis.metrics import Metrics, Summary, metrics_of
 from jaxreason.analysis.rows import PHASES
 from jaxreason.analysis.run_folder import JudgementRun, Run, is_judgement, read_judgements, read_run
 from jaxreason.analysis.training_page import TrainingRun
@@ -46,13 +46,13 @@ MAX_CHARACTERS = 4_000
 _MARKS = {Verdict.CORRECT: '✓', Verdict.WRONG: '✗', Verdict.UNJUDGED: '?'}
 
 
-def write_report(run_folders: Sequence[Path], out_path: Path, summaries: Mapping[Path, Metrics] = MappingProxyType({})) -> None:
+def write_report(run_folders: Sequence[Path], out_path: Path, summaries: Mapping[Path, Summary] = MappingProxyType({})) -> None:
     """Writes the page about some runs, and the figures of each (PNG and CSV) into its own `figures/`.
 
     Args:
         run_folders: finished runs, at least one.
         out_path: the HTML file.
-        summaries: metrics of runs of `evaluate`, by folder, as far as they are known already.
+        summaries: of runs of `evaluate`, by folder, as far as they were made already.
 
     Raises:
         RunError: a run cannot be read, or the page cannot be written.
@@ -75,19 +75,21 @@ class _Part(NamedTuple):
     save_figures: Callable[[], object]
 
 
-def _part(folder: Path, metrics: Metrics | None) -> _Part:
+def _part(folder: Path, summary: Summary | None) -> _Part:
     if is_judgement(folder):
         return _judgements(folder)
     if matching_page.is_match(folder):
         return _match(folder)
     if is_fit(folder):
         return _fit(folder)
-    return _training(folder) if training_page.is_training_run(folder) else _search(folder, metrics)
+    return _training(folder) if training_page.is_training_run(folder) else _search(folder, summary)
 
 
-def _search(folder: Path, metrics: Metrics | None) -> _Part:
-    run = read_run(folder)
-    metrics = metrics_of(run) if metrics is None else metrics
+def _search(folder: Path, summary: Summary | None) -> _Part:
+    if summary is None:
+        run = read_run(folder)
+        summary = Summary(run, metrics_of(run))
+    run, metrics = summary
     save = functools.partial(save_all, metrics, figure_caption(run, metrics), folder / 'figures')
     return _Part(run.name, _section(run, metrics), save)
 

@@ -69,6 +69,6 @@ def _finish(out: Path, config) -> None:
     from jaxreason.analysis.report import write_report
     from jaxreason.analysis.tables import print_table
 
-    metrics = write_metrics(out)
-    print_table(metrics, title=f'{out.name}: {config.model.source}')
-    write_report([out], out / 'report.html', {out: metrics})
+    summary = write_metrics(out)
+    print_table(summary.metrics, title=f'{out.name}: {config.model.source}')
+    write_report([out], out / 'report.html', {out: summary})

@@ -12,6 +12,7 @@ References:
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike
 NUM_RESAMPLES = 10_000
 NUM_WEIGHTED_RESAMPLES = 1_000  # of statistics that are more than a mean
 _RESAMPLES_AT_ONCE = 500  # keeps the index array of 1,000 questions under a few megabytes
+_MOST_KEPT = 10_000_000  # weights: 80 MB
 _SEED = 0
 
 
@@ -169,6 +171,12 @@ def _drawn_weights(num_questions: int, num_resamples: int) -> Iterator[np.ndarra
         yield np.bincount(drawn.ravel(), minlength=rows * num_questions).reshape(rows, num_questions).astype(np.float64)
 
 
+@functools.lru_cache(maxsize=2)
+def _kept_weights(num_questions: int, num_resamples: int) -> tuple[np.ndarray, ...]:
+    """`_drawn_weights`, drawn once for all the means over as many questions."""
+    return tuple(_drawn_weights(num_questions, num_resamples))
+
+
 def _by_seed(values: ArrayLike) -> np.ndarray:
     """`values` as float64 `[questions, seeds]` with at least one value a question."""
     table = np.asarray(values, np.float64)
@@ -182,9 +190,5 @@ def _by_seed(values: ArrayLike) -> np.ndarray:
 
 def _resampled_means(means: np.ndarray, num_resamples: int) -> np.ndarray:
     """Means of `num_resamples` draws of all questions with replacement."""
-    generator = np.random.Generator(np.random.PCG64(_SEED))
-    parts = []
-    for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):
-        shape = (min(_RESAMPLES_AT_ONCE, num_resamples - start), len(means))
-        parts.append(means[generator.integers(0, len(means), shape)].mean(axis=1))
-    return np.concatenate(parts)
+    drawn = _kept_weights if len(means) * num_resamples <= _MOST_KEPT else _drawn_weights
+    return np.concatenate([weights @ means for weights in drawn(len(means), num_resamples)]) / len(means)

@@ -89,12 +89,13 @@ def tally(keys: Sequence[str | None], scores: Sequence[float], vote: Vote) -> di
     Returns:
         The weights, in the order in which the answers appear.
     """
+    is_best, is_count = vote == Vote.NAIVE, vote == Vote.MAJORITY  # asked once: reports weigh answers a million times
     weights: dict[str, float] = {}
     for key, score in zip(keys, scores, strict=True):
         if key is None:
             continue
-        if vote == Vote.NAIVE:
+        if is_best:
             weights[key] = max(weights.get(key, -math.inf), score)
         else:
-            weights[key] = weights.get(key, 0.0) + (1.0 if vote == Vote.MAJORITY else score)
+            weights[key] = weights.get(key, 0.0) + (1.0 if is_count else score)
     return weights

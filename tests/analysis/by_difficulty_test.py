@@ -204,9 +204,10 @@ def test_the_report_has_a_section_where_bins_are_given(tmp_path):
     records = [dataclasses.replace(each, strategy=HOSTILE) if each.strategy == 'best_of_n' else each for each in records]
     write_run(tmp_path / 'run', records, pools)
     bins = bins_of([dataclasses.replace(each, seed=7) for each in pools if each.seed == 0], tmp_path / 'bins')
-    summary = metrics.write_metrics(tmp_path / 'run', bins)
+    found = metrics.write_metrics(tmp_path / 'run', bins)
+    summary = found.metrics
     assert json.loads((tmp_path / 'run' / 'metrics.json').read_text()) == summary
-    write_report([tmp_path / 'run'], tmp_path / 'report.html', {tmp_path / 'run': summary})
+    write_report([tmp_path / 'run'], tmp_path / 'report.html', {tmp_path / 'run': found})
     text = Reader((tmp_path / 'report.html').read_text(encoding='utf-8')).text
     for part in (
         'Accuracy by difficulty',
@@ -220,4 +221,6 @@ def test_the_report_has_a_section_where_bins_are_given(tmp_path):
     }
     write_report([tmp_path / 'run'], tmp_path / 'plain.html')
     assert 'by difficulty' not in (tmp_path / 'plain.html').read_text(encoding='utf-8')
-    assert metrics.write_metrics(tmp_path / 'run', bins) == summary == metrics.metrics_of(read_run(tmp_path / 'run'), bins)
+    assert (
+        metrics.write_metrics(tmp_path / 'run', bins).metrics == summary == metrics.metrics_of(read_run(tmp_path / 'run'), bins)
+    )

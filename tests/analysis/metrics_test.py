@@ -131,7 +131,7 @@ def test_the_text_is_the_same_bytes_in_any_order(run):
 
 
 def test_the_file_holds_what_the_records_say(run, run_folder):
-    summary = metrics.write_metrics(run_folder)
+    summary = metrics.write_metrics(run_folder).metrics
     assert summary == metrics.compute(run[0], run[1], ['majority', 'best_of_n'])
     assert (run_folder / 'metrics.json').read_text() == metrics.to_text(summary)
     assert json.loads((run_folder / 'metrics.json').read_text()) == summary

@@ -81,7 +81,7 @@ def write_search(folder: Path, right: dict[tuple[str, int], tuple[int, ...]]) ->
     named = ''.join(f'  "{label}": {fields}\n' for label, fields in STRATEGIES.items())
     (folder / 'config.yaml').write_text(f'model: {{source: runs/sft_nano}}\nsampler: {SAMPLER}\nstrategies:\n{named}')
     (folder / 'environment.json').write_text(json.dumps(ENVIRONMENT))
-    metrics = write_metrics(folder)
+    metrics = write_metrics(folder).metrics
     auc = {
         name: {'point': value, 'low': round(value - 0.02, 6), 'high': round(value + 0.02, 6)} for name, value in STEPS.items()
     }

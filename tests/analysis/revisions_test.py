@@ -50,14 +50,19 @@ def bins(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def summary(folder, bins):
+def found(folder, bins):
     return metrics.write_metrics(folder, bins)
 
 
 @pytest.fixture(scope='module')
-def text(folder, summary, tmp_path_factory):
+def summary(found):
+    return found.metrics
+
+
+@pytest.fixture(scope='module')
+def text(folder, found, tmp_path_factory):
     path = tmp_path_factory.mktemp('report') / 'report.html'
-    write_report([folder], path, {folder: summary})
+    write_report([folder], path, {folder: found})
     return Reader(path.read_text(encoding='utf-8')).text
 
 

@@ -108,7 +108,7 @@ def test_a_search_by_itself_writes_its_reasons_too(run):
 
 
 def test_reasons_are_counted_and_shown(run):
-    metrics = write_metrics(run)
+    metrics = write_metrics(run).metrics
     counts = {pool['pool']: pool['unscored'] for pool in json.loads((run / 'metrics.json').read_text())['pools']}
     reasons = Counter(reason for pool in pools_of(run) for c in pool.candidates for reason in c.unscored.values())
     assert counts['samples'] == {'prm': dict(reasons)} and counts['majority.n4.tokens2'] == {}
@@ -128,7 +128,7 @@ def test_a_sound_run_says_nothing_of_it(world, tmp_path):
     candidates = [candidate for pool in pools_of(tmp_path / 'run') for candidate in pool.candidates]
     assert any('.' in c.text for c in candidates) and len(candidates) == 8
     assert all(len(c.scores['prm']) == 1 and not c.unscored for c in candidates)
-    metrics = write_metrics(tmp_path / 'run')
+    metrics = write_metrics(tmp_path / 'run').metrics
     assert metrics['pools'][0]['unscored'] == {'prm': {}} and 'could not score' not in tables.caption(metrics)
 
 
