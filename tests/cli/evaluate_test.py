@@ -151,7 +151,7 @@ def test_a_device_that_is_not_there(world, cache, tmp_path):
     assert done.stderr.count('\n') == 1 and 'JAX_PLATFORMS' in done.stderr
 
 
-@pytest.mark.parametrize('verb', ['evaluate', 'solve'])
+@pytest.mark.parametrize('verb', [pytest.param('evaluate', marks=pytest.mark.slow), 'solve'])
 def test_more_rows_than_memory_holds(refused, world, tiny, tmp_path, verb):
     """Petabytes of keys and values: refused by the allocator, not by the machine."""
     model = tmp_path / 'model'

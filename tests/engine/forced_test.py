@@ -254,6 +254,7 @@ def test_verifiers_read_rows_with_words(make_sampler):
             assert each[-1] == pytest.approx(np.exp(np.mean(row.stats['logprob'])))
 
 
+@pytest.mark.slow
 def test_a_mesh_puts_words_in(wide, make_sampler):  # noqa: F811
     lm = spread_over(wide, {'data': 2, 'model': 4})
     sampler = dataclasses.replace(make_sampler(max_tokens=48, num_rows=16), lm=lm)

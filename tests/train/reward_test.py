@@ -385,6 +385,7 @@ def test_dropout_is_addressed_by_seed_and_step(config):
     assert seen == [None] and config('dropout=0.2').dropout == 0.2
 
 
+@pytest.mark.slow
 def test_a_mesh_trains_as_one_device_does(config, prm, tmp_path):
     overrides = ['model.mesh={data: 4, model: 2}', 'loop.steps=3']
     train(config(*overrides), tmp_path / 'run', say=lambda _: None)
