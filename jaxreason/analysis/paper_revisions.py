@@ -155,7 +155,8 @@ def _inside(part: Part, questions: Collection[str] | None) -> str:
     """Which levels some questions are of, as words before a sentence; none for all questions."""
     if questions is None:
         return ''
-    return f'in levels {" and ".join(map(str, sorted({part.oracle.levels[question] for question in questions})))} '
+    levels = sorted({part.oracle.levels[question] for question in questions})
+    return f'in level{"s" * (len(levels) > 1)} {" and ".join(map(str, levels))} '
 
 
 def _difference(
