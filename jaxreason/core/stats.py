@@ -191,4 +191,6 @@ def _by_seed(values: ArrayLike) -> np.ndarray:
 def _resampled_means(means: np.ndarray, num_resamples: int) -> np.ndarray:
     """Means of `num_resamples` draws of all questions with replacement."""
     drawn = _kept_weights if len(means) * num_resamples <= _MOST_KEPT else _drawn_weights
-    return np.concatenate([weights @ means for weights in drawn(len(means), num_resamples)]) / len(means)
+    # Not a BLAS product: that adds in an order which depends on the number of threads.
+    parts = [np.einsum('rq,q->r', weights, means) for weights in drawn(len(means), num_resamples)]
+    return np.concatenate(parts) / len(means)
