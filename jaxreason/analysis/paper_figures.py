@@ -99,7 +99,7 @@ def aggregation_figures(part: Part, labels: SearchLabels) -> list[PaperFigure]:
     return made
 
 
-def compute_optimal_figures(part: Part, name: str, styles: Styles) -> list[PaperFigure]:
+def compute_optimal_figures(part: Part, name: str) -> list[PaperFigure]:
     """What chooses by difficulty against FLOPs, with best-of-N and the accuracy to be equalled."""
     metrics, reference = part.fit.metrics, part.fit.metrics['reference']
     frame = [
@@ -115,7 +115,8 @@ def compute_optimal_figures(part: Part, name: str, styles: Styles) -> list[Paper
     ]
     frame += [*_fixed_curve(part), *_greedy_line(part)]
     frame.append(_row('goal', f'to equal: n = {reference["n"]}', reference, reference['n'], reference['flops']))
-    known = {label: styles[label], **{words: _STYLES[curve] for curve, words in _CHOSEN.items()}}
+    look = looks([reference['strategy'], 'compute_optimal'])[reference['strategy']]  # whose colours are never one
+    known = {label: look, **{words: _STYLES[curve] for curve, words in _CHOSEN.items()}}
     plot = functools.partial(plot_curves, styles=known, x='flops')
     return [PaperFigure(name, 'Accuracy by FLOPs per question', plot, frame)]
 

@@ -3,8 +3,8 @@
 Sections and figures of the paper are numbered as in its ICLR version (2025).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from jaxreason.analysis import (
     matching_page,
@@ -68,7 +68,6 @@ class Section(NamedTuple):
 def sections_of(inputs: PaperInputs) -> list[Section]:
     """All sections, in the paper's order."""
     part, labels = inputs.search, inputs.labels
-    styles = paper_figures.styles_of(part, labels.orm)
     return [
         Section(
             'search',
@@ -82,7 +81,7 @@ def sections_of(inputs: PaperInputs) -> list[Section]:
         Section(
             'compute-optimal',
             'Compute-optimal search',
-            paper_figures.compute_optimal_figures(part, 'compute_optimal', styles),
+            paper_figures.compute_optimal_figures(part, 'compute_optimal'),
             paper_savings.search_saving(part),
             tables=[_worth(part)],
         ),
@@ -120,7 +119,7 @@ def _revisions(inputs: PaperInputs) -> Iterator[Section]:
     yield Section(
         'compute-optimal-revisions',
         _CHOSEN,
-        paper_figures.compute_optimal_figures(part, 'compute_optimal_revisions', paper_figures.styles_of(part)),
+        paper_figures.compute_optimal_figures(part, 'compute_optimal_revisions'),
         paper_savings.revision_saving(part),
         tables=[_worth(part)],
     )
@@ -290,5 +289,7 @@ def figures_of(sections: Sequence[Section]) -> list[PaperFigure]:
 
 def caption(inputs: PaperInputs) -> str:
     """What stands below a figure that is taken from the page."""
-    metrics: Mapping[str, Any] = inputs.search.metrics
-    return f'{metrics["num_questions"]:,} questions; bands and bars: 95 % bootstrap intervals over questions.'
+    asked = inputs.search.metrics['num_questions']
+    revised = asked if inputs.revisions is None else inputs.revisions.metrics['num_questions']
+    others = f' (revisions: {revised:,})' if revised != asked else ''
+    return f'{asked:,} questions{others}; bands and bars: 95 % bootstrap intervals over questions.'

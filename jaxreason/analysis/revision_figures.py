@@ -261,10 +261,13 @@ def _ratio_axis(ax: 'Axes', frame: Frame) -> None:
     """A tick at each ratio that occurs, or at some of them where these are many."""
     from matplotlib.ticker import NullLocator
 
-    powers = sorted({math.log2(row['length'] / row['chains']) for row in frame})
-    step = -(-len(powers) // _MOST_TICKS)
-    middle = min(range(len(powers)), key=lambda place: abs(powers[place]))
-    powers = powers[middle % step :: step]
+    occurring = sorted({math.log2(row['length'] / row['chains']) for row in frame})
+    apart = (occurring[-1] - occurring[0]) / _MOST_TICKS
+    powers: list[float] = []
+    for power in (occurring[0], occurring[-1], min(occurring, key=abs), *occurring):  # both ends and the middle before others
+        if all(abs(power - other) >= apart for other in powers) and power not in powers:
+            powers.append(power)
+    powers.sort()
     names = {math.log2(row['length'] / row['chains']): row['ratio'] for row in frame}
     ax.set_xscale('log', base=2)
     ax.set_xticks([2**power for power in powers], [names[power] for power in powers])
