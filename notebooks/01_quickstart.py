@@ -121,7 +121,7 @@ out = Path('runs/notebook_quickstart')
 evaluate(
     config, out, lambda progress: status.update(f'{progress.done} of {progress.total} questions, {progress.tokens:,} tokens')
 )
-metrics = write_metrics(out)
+metrics = write_metrics(out).metrics
 display(Image(accuracy_by_n(out), width=720))
 
 # %% [markdown]
