@@ -1,13 +1,14 @@
 """The page about the paper from folders of a planted world: numbers, verdicts on both sides, figures, and what is left out."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
 
 import pytest
 
-from jaxreason.analysis import paper_page
+from jaxreason.analysis import paper_figures, paper_page
 from jaxreason.analysis.paper import write_paper
 from jaxreason.analysis.paper_config import PaperConfig
 from jaxreason.analysis.paper_inputs import read_paper
@@ -231,3 +232,23 @@ def test_folders_that_do_not_belong_together_are_refused(world, tmp_path):
     run = f'revisions: {{run: {base}/sweep, difficulty: {base}/bins, fit: {base}/fit}}\n'
     with pytest.raises(RunError, match='expected chains of revisions'):
         read_paper(load(tmp_path / 'paper.yaml', lines[0] + run))
+
+
+def test_a_caption_counts_the_questions_of_revisions_apart_where_they_are_others(world):
+    base, lines = world
+    inputs = read_paper(load(base / 'again.yaml', ''.join(lines)))
+    assert inputs.revisions is not None
+    revised = inputs.revisions.metrics['num_questions']
+    assert revised != QUESTIONS
+    assert paper_page.caption(inputs).startswith(f'{QUESTIONS} questions (revisions: {revised});')
+    assert paper_page.caption(dataclasses.replace(inputs, revisions=None)).startswith(f'{QUESTIONS} questions;')
+
+
+def test_what_is_to_be_equalled_has_a_colour_of_its_own(world):
+    base, lines = world
+    inputs = read_paper(load(base / 'again.yaml', ''.join(lines)))
+    for part in (inputs.search, inputs.revisions):
+        [figure] = paper_figures.compute_optimal_figures(part, 'any')
+        looks = figure.plot.keywords['styles']
+        baseline = looks[part.fit.metrics['reference']['strategy']]
+        assert baseline.colour not in {look.colour for name, look in looks.items() if look is not baseline}

@@ -296,3 +296,19 @@ def test_hostile_names_stay_text(tmp_path, monkeypatch):
     monkeypatch.setattr(revisions_page, 'picture_of', lambda name, plot, frame: '')
     page = '\n'.join(revisions_page.section(summary))
     assert '<script' not in page and '\x1b' not in page and 'script' not in Reader(page).tags
+
+
+RATIOS = ((1, 64), (1, 16), (1, 8), (1, 4), (1, 2), (1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (64, 1))
+FIFTY = {'accuracy': 50.0, 'low': 40.0, 'high': 60.0}
+
+
+def test_the_ends_and_the_middle_of_many_ratios_have_ticks():
+    frame = [
+        {'group': 'orm', 'n': n, 'length': length, 'chains': chains, 'ratio': f'{length}:{chains}', **FIFTY}
+        for n in (1, 64)
+        for length, chains in RATIOS
+    ]
+    ax = Figure().add_subplot()
+    revision_figures.plot_ratio(ax, frame)
+    ticks = [label.get_text() for label in ax.get_xticklabels()]
+    assert {'1:64', '1:1', '64:1'} <= set(ticks) and len(ticks) == len(set(ticks)) <= 9
