@@ -73,14 +73,14 @@ class Display(abc.ABC):
 
 
 class EvaluateDisplay(Display):
-    """Of every unit how many candidates are right, and what each strategy made of them."""
+    """Of every unit how many candidates are right, and what each strategy made of them at its largest n."""
 
     def __init__(self, config: EvaluateConfig, quiet: bool):
         super().__init__(quiet)
         self._labels = list(config.strategies)
 
     def _row(self, progress: RunProgress, finished: Finished) -> Text:
-        verdicts = {record.strategy: record.blocks[0].verdict for record in finished.records}  # the largest n comes last
+        verdicts = {record.strategy: record.blocks[0].verdict for record in finished.read()}
         right = sum(c.verdict == Verdict.CORRECT for c in finished.pool.candidates)
         count = f'{right}/{len(finished.pool.candidates)} right'
         name = printable(finished.pool.question_id[:24])

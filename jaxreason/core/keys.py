@@ -52,17 +52,8 @@ def check_seed(seed: int) -> int:
     return seed
 
 
-def question_key(seed: int, question_id: str) -> 'jax.Array':
-    """Key under which all samples of a question lie."""
-    import jax
-    import numpy as np
-
-    high, low = question_words(question_id)
-    # One program: a call for each of the folds would take most of the time that starting a short row takes.
-    return jax.jit(_question_key)(np.uint32(seed), np.uint32(high), np.uint32(low))
-
-
-def _question_key(seed: 'jax.Array', high: 'jax.Array', low: 'jax.Array') -> 'jax.Array':
+def question_key(seed: 'int | jax.Array', high: 'int | jax.Array', low: 'int | jax.Array') -> 'jax.Array':
+    """Key under which all samples of a question lie, given its `question_words`."""
     import jax
 
     return fold(jax.random.key(seed, impl=_GENERATOR), 'sample', high, low)

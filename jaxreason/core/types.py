@@ -7,7 +7,7 @@ answer. Text that a model wrote is data here: it is never evaluated, never a pat
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from jaxreason.core.cost import Cost
 
@@ -107,6 +107,12 @@ class Row:
     finish: Finish = Finish.OPEN
     cost: Cost = Cost()
     lineage: tuple[int, ...] = ()
+
+    def but(self, **changes: Any) -> 'Row':
+        """The row with other values: `dataclasses.replace`, several times faster, for what is done with every row drawn."""
+        other = object.__new__(Row)
+        vars(other).update(vars(self), **changes)
+        return other
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

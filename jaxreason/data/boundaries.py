@@ -168,15 +168,22 @@ class Boundaries:
             if event & STOP:
                 stopped = True
                 break
-        decoder = codecs.getincrementaldecoder('utf-8')(errors='replace')
-        decoder.setstate((walked.pending, 0))
+        pending = walked.pending
 
         def piece(start: int, end: int) -> str:
-            return decoder.decode(b''.join([self.token_bytes[token] for token in tokens[start:end]]))
+            nonlocal pending
+            data = pending + b''.join([self.token_bytes[token] for token in tokens[start:end]])
+            if data.isascii():  # nearly always; a decoder takes longer than all the rest
+                pending = b''
+                return data.decode('ascii')
+            decoder = codecs.getincrementaldecoder('utf-8')(errors='replace')
+            text = decoder.decode(data)
+            pending = decoder.getstate()[0]
+            return text
 
         for end, after in found:
             pieces = (*walked.pieces, piece(walked.num_tokens, end))
-            walked = Walked(end, after, (*walked.ends, end), pieces, decoder.getstate()[0])
+            walked = Walked(end, after, (*walked.ends, end), pieces, pending)
         if walked.num_tokens < len(tokens) or not walked.ends:
             tail = piece(walked.num_tokens, len(tokens))
             return self._split((*walked.ends, len(tokens)), (*walked.pieces, tail), stopped), walked

@@ -250,8 +250,10 @@ def _paid(row: Row, paid: Mapping[int, tuple[int, ...]]) -> int:
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
     """Length of the common beginning."""
-    differing = (index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
-    return next(differing, min(len(a), len(b)))
+    shorter = min(len(a), len(b))
+    if a[:shorter] == b[:shorter]:  # nearly always
+        return shorter
+    return next(index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
 
 
 def _shown(tokenizer: Tokenizer, ids: Iterable[int]) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxreason.core.cost import Cost
 from jaxreason.core.flops import decode_flops, prompt_flops
-from jaxreason.core.keys import fold, question_key, wrap_key
+from jaxreason.core.keys import fold, question_key, question_words, wrap_key
 from jaxreason.core.protocols import Job
 from jaxreason.core.types import Finish, Question, Row
 from jaxreason.data.boundaries import Walked
@@ -173,7 +173,7 @@ class DeviceSession:
 
     def start(self, question: Question, copies: int, first: int, seed: int) -> tuple[tuple[Row, ...], Cost]:
         prompt = self._prompt(question)
-        keys = _sample_keys(question_key(seed, question.id), first, copies)
+        keys = _sample_keys(seed, question.id, first, copies)
         if question not in self._ages:
             self._ages[question] = next(self._num_begun)
         self._num_open += copies
@@ -325,7 +325,7 @@ class DeviceSession:
     def _fork(self, parent: _Held, rank: int) -> Row:
         """A copy of a row that draws anew from here on. What was written is shared until one of the two has to move."""
         lineage = (*parent.row.lineage, parent.row.handle)
-        row = dataclasses.replace(parent.row, handle=next(self._handles), cost=Cost(), lineage=lineage)
+        row = parent.row.but(handle=next(self._handles), cost=Cost(), lineage=lineage)
         held = self._held[row.handle] = _Held(row, None, parent.matcher, parent.walked, parent.suffix)
         if held.suffix is not None:
             held.suffix.shares += 1
@@ -527,8 +527,7 @@ class DeviceSession:
         if finish is Finish.OPEN and len(tokens) >= self.sampler.max_tokens:
             finish = Finish.LENGTH
         split, held.walked = self.sampler.boundaries.go_on(tokens, held.walked)
-        return dataclasses.replace(
-            row,
+        return row.but(
             tokens=tokens,
             stats={name: (*row.stats[name], *held.new_stats.get(name, ())) for name in self.sampler.stats},
             cost=row.cost + Cost(decode=self.decode_price(row, count), new_tokens=count),
@@ -548,7 +547,8 @@ class DeviceSession:
 
 
 @functools.partial(jax.jit, static_argnames=('copies',))
-def _keys(key: jax.Array, first: int, copies: int) -> jax.Array:
+def _keys(seed: jax.Array, high: jax.Array, low: jax.Array, first: jax.Array, copies: int) -> jax.Array:
+    key = question_key(seed, high, low)
     keys = jax.vmap(lambda sample: jax.random.fold_in(key, sample))(first + jnp.arange(copies, dtype=jnp.uint32))
     return jax.random.key_data(keys)
 
@@ -561,9 +561,10 @@ def _fork_keys(key_p2: jax.Array, step_p: jax.Array, rank_p: jax.Array) -> jax.A
     )
 
 
-def _sample_keys(key: jax.Array, first: int, copies: int) -> np.ndarray:
-    """Key data of consecutive samples of a question, [copies, 2]."""
-    return np.asarray(_keys(key, np.uint32(first), copies))
+def _sample_keys(seed: int, question_id: str, first: int, copies: int) -> np.ndarray:
+    """Key data of consecutive samples of a question, [copies, 2]; in one program, since a call costs more than the folds."""
+    words = map(np.uint32, (seed, *question_words(question_id), first))
+    return np.asarray(_keys(*words, copies=copies))
 
 
 @functools.partial(jax.jit, static_argnames=('config', 'dtype'))

@@ -56,15 +56,11 @@ class Finished:
 
     Attributes:
         pool: its candidates.
-        read: finds out what every strategy made of them, which `records` keeps once it is asked.
+        read: finds out what every strategy made of them at its largest n; who is not shown it need not wait for it.
     """
 
     pool: Pool
     read: Callable[[], Iterable[Record]]
-
-    @functools.cached_property
-    def records(self) -> tuple[Record, ...]:
-        return tuple(self.read())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +240,7 @@ def _run(
             pool = pool_of(unit, result, verdicts, strategy)
             journals.append(unit.key, pool)
             write_timing(folder, unit.key, meter, session, peers)
-            tell(Finished(pool, functools.partial(records_of, config, unit, pool)))
+            tell(Finished(pool, functools.partial(records_of, config, unit, pool, only_whole=True)))
     return config
 
 

@@ -11,6 +11,7 @@ References:
 
 import enum
 import math
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -64,18 +65,18 @@ def elect(candidates: Sequence[Candidate], scores: Sequence[float], vote: Vote =
     Returns:
         The choice; its answer is None where no candidate names one.
     """
-    voters = sorted(
-        ((c, s) for c, s in zip(candidates, scores, strict=True) if c.answer is not None), key=lambda v: v[0].sample
-    )
-    keys = [answer_key(str(candidate.answer)) for candidate, _ in voters]
-    wording: dict[str, str] = {}
-    for (candidate, _), key in zip(voters, keys, strict=True):
-        wording.setdefault(key, str(candidate.answer))
-    weights = tally(keys, [score for _, score in voters], vote)
+    voters = [(c.sample, c.answer, score) for c, score in zip(candidates, scores, strict=True) if c.answer is not None]
+    voters.sort(key=_SAMPLE)
+    keys = [answer_key(answer) for _, answer, _ in voters]
+    weights = tally(keys, [score for _, _, score in voters], vote)
+    wording = {key: answer for key, (_, answer, _) in zip(reversed(keys), reversed(voters), strict=True)}  # the first stays
     # Python's sort is stable and dicts keep insertion order, so equal weights stay in sample order.
-    ranked = sorted(weights, key=lambda key: -weights[key])
+    ranked = sorted(weights, key=weights.__getitem__, reverse=True)
     votes = tuple((wording[key], weights[key]) for key in ranked)
     return Choice(votes[0][0] if votes else None, votes)
+
+
+_SAMPLE = operator.itemgetter(0)
 
 
 def tally(keys: Sequence[str | None], scores: Sequence[float], vote: Vote) -> dict[str, float]:
