@@ -25,7 +25,7 @@ class Budget:
     flops: int | None = None
 
     def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
+        for name, value in vars(self).items():
             if value is not None and value < 0:
                 raise ValueError(f'budget.{name} must be at least 0 or absent, got {value}.')
 
@@ -58,7 +58,7 @@ class Budget:
     @property
     def limits(self) -> dict[str, int]:
         """The limits that are set."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 UNLIMITED = Budget()

@@ -44,6 +44,7 @@ class Tokenizer:
         self._definition = definition
         self._specials = definition.specials
         self._special_ids = {special.id: piece for piece, special in definition.specials.items()}
+        self._not_plain = frozenset(self._special_ids) - {definition.unknown_id}  # ids that no plain text may come out as
         longest_first = sorted(definition.specials, key=len, reverse=True)
         self._special_pattern = re.compile('|'.join(map(re.escape, longest_first))) if longest_first else None
         self.vocab_size = len(definition.pieces)
@@ -208,15 +209,14 @@ class Tokenizer:
             ) from None
         backend = definition.backend if first or definition.inner is None else definition.inner
         ids = run_backend(backend, text)
-        for index in ids:
-            if index in self._special_ids and index != definition.unknown_id:
-                piece = self._special_ids[index]
-                raise TokenizerError(
-                    f'tokenizer: plain text came out as the special token {piece!r}; the vocabulary is not usable.'
-                )
+        if special := self._not_plain.intersection(ids):
+            raise TokenizerError(
+                f'tokenizer: plain text came out as the special token {self._special_ids[min(special)]!r}; '
+                'the vocabulary is not usable.'
+            )
         if not self._writes_all_bytes and definition.unknown_id is None:
             # A backend drops what it has no piece for, and says nothing.
-            written = b''.join(map(self.token_bytes, ids))
+            written = b''.join(map(definition.pieces.__getitem__, ids))
             if written not in (data, b' ' + data):
                 at = next(
                     (n for n, (a, b) in enumerate(zip(written, data, strict=False)) if a != b), min(len(written), len(data))

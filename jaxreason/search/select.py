@@ -69,6 +69,8 @@ def elect(candidates: Sequence[Candidate], scores: Sequence[float], vote: Vote =
     voters.sort(key=_SAMPLE)
     keys = [answer_key(answer) for _, answer, _ in voters]
     weights = tally(keys, [score for _, _, score in voters], vote)
+    if len(voters) == 1:  # most blocks of a pool, at n = 1
+        return Choice(voters[0][1], ((voters[0][1], weights[keys[0]]),))
     wording = {key: answer for key, (_, answer, _) in zip(reversed(keys), reversed(voters), strict=True)}  # the first stays
     # Python's sort is stable and dicts keep insertion order, so equal weights stay in sample order.
     ranked = sorted(weights, key=weights.__getitem__, reverse=True)
