@@ -231,6 +231,7 @@ def test_a_mesh_and_accumulation_train_as_one_device_does(one_device, other):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), params, one_device[1])
 
 
+@pytest.mark.slow
 def test_a_run_on_a_mesh(trained, tmp_path):
     """Saved and restored where it lies; the losses are those of one device."""
 
