@@ -66,6 +66,8 @@ def test_what_is_read_from_the_staircase_is_the_search_by_itself(searched):
     assert sorted((record.strategy, record.n) for record in records) == sorted(
         [(label, n) for label in ('parallel', 'sequential', '1:1') for n in (1, 4, 16)] + [('1:4', 4), ('1:4', 16)]
     )
+    largest = {record.strategy: record for record in records}
+    assert list(records_of(config, unit, pool, only_whole=True)) == list(largest.values())
     for record in records:
         alone = config.strategies[record.strategy].at(record.n)
         (outcome,) = alone.solve([PROBLEM.question], FakeSampler(), HashVerifier(), seed=3)

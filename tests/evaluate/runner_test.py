@@ -7,7 +7,7 @@ import pytest
 
 from jaxreason.analysis.metrics import write_metrics
 from jaxreason.core.errors import ConfigError, DataError, RunError, TokenizerError, WeightsError
-from jaxreason.core.records import pool_from
+from jaxreason.core.records import pool_from, to_line
 from jaxreason.core.yaml_text import read as read_tree
 from jaxreason.data.grading import grade
 from jaxreason.engine import memory
@@ -110,6 +110,21 @@ def test_progress_counts_earlier_sessions_and_ends_at_the_total(small, tmp_path)
     seen = []
     evaluate(config, tmp_path / 'run', seen.append)
     assert seen[0].done > 0 and seen[-1].done == seen[-1].total == ticks[-1].total
+
+
+def test_a_finished_unit_reads_its_strategies_at_their_largest_n(small):
+    _, files, ticks = small
+    lines = files['records.jsonl'].decode().splitlines()
+    for progress in ticks:
+        if progress.finished:
+            shown = list(progress.finished.read())
+            assert {to_line(record) for record in shown} <= set(lines)
+            mine = [line for line in map(json.loads, lines) if is_of(line, shown[0])]
+            assert {r.strategy: r.n for r in shown} == {r['strategy']: r['n'] for r in sorted(mine, key=lambda r: r['n'])}
+
+
+def is_of(line, record):
+    return all(line[name] == getattr(record, name) for name in ('question_id', 'seed', 'pool', 'budget'))
 
 
 def test_when_all_is_done_no_model_is_loaded(small, tmp_path, monkeypatch):
