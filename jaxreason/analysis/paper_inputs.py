@@ -131,14 +131,14 @@ def read_paper(config: PaperConfig) -> PaperInputs:
     Raises:
         RunError: a folder lacks something, or folders do not belong together.
     """
-    search = _part(config.search, config.difficulty, config.fit)
+    search = _part(config.search, config.difficulty, config.fit, with_pools=False)
     if not search.answers.ns(config.labels.best_of_n):
         raise RunError(
             f'{config.search}: expected the baseline {config.labels.best_of_n!r}, its strategies are '
             f'{", ".join(search.answers.labels)}: name it as labels.best_of_n.'
         )
     chains = config.revisions
-    part = None if chains is None else _part(chains.run, chains.difficulty, chains.fit)
+    part = None if chains is None else _part(chains.run, chains.difficulty, chains.fit, with_pools=True)
     revised = None if part is None else revisions(part.run, part.metrics['rows'], part.oracle.levels)
     if part is not None and (revised is None or not revised['chains'] or not revised['ratios']):
         raise RunError(f'{part.run.name}: expected chains of revisions, found none: name a run with strategies of that kind.')
@@ -146,8 +146,8 @@ def read_paper(config: PaperConfig) -> PaperInputs:
     return PaperInputs(labels=config.labels, search=search, revisions=part, revised=revised, duel=duel)
 
 
-def _part(folder: str, difficulty: str, fit: str) -> Part:
-    run, fitted = read_run(Path(folder)), read_fit(Path(fit))
+def _part(folder: str, difficulty: str, fit: str, with_pools: bool) -> Part:
+    run, fitted = read_run(Path(folder), with_pools), read_fit(Path(fit))
     _check_alike(run, difficulty, environment_in(Path(difficulty)), is_other=True)
     _check_alike(run, fit, fitted.environment, is_other=False)
     if MODE not in fitted.metrics['modes']:
@@ -185,7 +185,7 @@ def _metrics(folder: Path, run: Run) -> Mapping[str, Any]:
     found = object_of(folder / 'metrics.json') or {}
     if found.keys() >= {'rows', 'verifiers'} and {group_of(row) for row in found['rows']} == set(grouped(run.records)):
         return found
-    return metrics_of(run)
+    return metrics_of(read_run(folder))
 
 
 def _bins(difficulty: str, estimate: str, run: str, asked: list[str]) -> Bins:

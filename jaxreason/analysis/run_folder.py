@@ -19,7 +19,7 @@ class Run:
     Attributes:
         name: of its folder.
         records: what each strategy made of the pools.
-        pools: the sampled candidates; empty where the folder has none.
+        pools: the sampled candidates; empty where the folder has none, or they were not read.
         config: text of `config.yaml`; empty where the folder has none.
         environment: commit, versions, device, digests; empty where the folder has none.
         labels: the strategies in the order of the configuration, the baseline first.
@@ -41,8 +41,12 @@ class Run:
     probes: Mapping[str, Any] | None = None
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, with_pools: bool = True) -> Run:
     """Reads a run folder.
+
+    Args:
+        folder: of the run.
+        with_pools: whether the pools are read too, which takes most of the time.
 
     Raises:
         RunError: it has no records, or a file is damaged; names file and line.
@@ -51,7 +55,7 @@ def read_run(folder: Path) -> Run:
     if not records:
         raise RunError(f'{folder}: expected records, records.jsonl has none: let the run finish first.')
     # Those that the records refer to: an earlier configuration may have left others.
-    paths = [folder / 'pools' / f'{name}.jsonl' for name in sorted({record.pool for record in records})]
+    paths = [folder / 'pools' / f'{name}.jsonl' for name in sorted({record.pool for record in records}) if with_pools]
     pools = [pool for path in paths if path.exists() for pool in lines_of(path, pool_from)]
     config, tree = config_of(folder)
     strategies, prompt = tree.get('strategies'), tree.get('prompt')
