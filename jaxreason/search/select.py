@@ -66,19 +66,14 @@ def elect(candidates: Sequence[Candidate], scores: Sequence[float], vote: Vote =
         The choice; its answer is None where no candidate names one.
     """
     voters = [(c.sample, c.answer, score) for c, score in zip(candidates, scores, strict=True) if c.answer is not None]
-    voters.sort(key=_SAMPLE)
+    voters.sort(key=operator.itemgetter(0))
     keys = [answer_key(answer) for _, answer, _ in voters]
     weights = tally(keys, [score for _, _, score in voters], vote)
-    if len(voters) == 1:  # most blocks of a pool, at n = 1
-        return Choice(voters[0][1], ((voters[0][1], weights[keys[0]]),))
     wording = {key: answer for key, (_, answer, _) in zip(reversed(keys), reversed(voters), strict=True)}  # the first stays
     # Python's sort is stable and dicts keep insertion order, so equal weights stay in sample order.
     ranked = sorted(weights, key=weights.__getitem__, reverse=True)
     votes = tuple((wording[key], weights[key]) for key in ranked)
     return Choice(votes[0][0] if votes else None, votes)
-
-
-_SAMPLE = operator.itemgetter(0)
 
 
 def tally(keys: Sequence[str | None], scores: Sequence[float], vote: Vote) -> dict[str, float]:
