@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import random
 import re
 import shutil
 
@@ -12,10 +13,13 @@ from jaxreason.analysis import paper_figures, paper_page
 from jaxreason.analysis.paper import write_paper
 from jaxreason.analysis.paper_config import PaperConfig
 from jaxreason.analysis.paper_inputs import read_paper
+from jaxreason.analysis.run_folder import read_run
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import RunError
+from jaxreason.core.records import to_line
+from tests.analysis.conftest import make_pool
 from tests.analysis.duel_runs import write_duel
-from tests.analysis.paper_runs import PAPER, QUESTIONS, write_revisions, write_search, write_searches
+from tests.analysis.paper_runs import PAPER, QUESTIONS, question, write_revisions, write_search, write_searches
 from tests.analysis.report_test import Reader
 
 SECTIONS = (
@@ -111,6 +115,23 @@ def test_a_difference_is_that_of_the_planted_numbers(written):
         assert metrics['accuracy'][label][str(n)]['point'] == pytest.approx(sum(counts) / QUESTIONS)
         levels = [cell['point'] for cell in metrics['bins']['oracle']['accuracy'][label][str(n)]]
         assert levels == pytest.approx([count / 20 for count in counts])
+
+
+def test_metrics_that_are_missing_are_made_from_the_pools(world, tmp_path):
+    """The page does without the pools of a search run as long as `evaluate` has said what they show."""
+    base, lines = world
+    folder = tmp_path / 'sweep'
+    shutil.copytree(re.search(r'search: (.*)', lines[0])[1], folder)
+    (folder / 'pools').mkdir(exist_ok=True)
+    made = [make_pool(index, 0, 16, random.Random(index)) for index in range(QUESTIONS)]
+    pools = [dataclasses.replace(pool, pool='best-of-n16', question_id=question(index)) for index, pool in enumerate(made)]
+    (folder / 'pools/best-of-n16.jsonl').write_text(''.join(f'{to_line(pool)}\n' for pool in pools))
+    config = load(tmp_path / 'paper.yaml', re.sub(r'search: .*', f'search: {folder}', lines[0]))
+    assert read_run(folder).pools == tuple(pools) and read_run(folder, with_pools=False).pools == ()
+    planted = read_paper(config).search
+    assert planted.run.pools == () and set(planted.metrics['verifiers']) == {'prm', 'orm'}
+    (folder / 'metrics.json').unlink()
+    assert read_paper(config).search.metrics['verifiers']['prm']['num_solutions'] == 16 * QUESTIONS
 
 
 def test_numbers_have_the_names_that_scripts_rely_on(written):
