@@ -86,7 +86,7 @@ def places_of(recipe: Recipe, out: Path) -> dict[str, Place]:
     """
     found = digests(recipe)
     folders = {name: out / 'stages' / f'{name}-{found[name][:8]}' for name in recipe.order}
-    words = {name: str(folder) for name, folder in folders.items()}
+    words = {name: _spelled(folder) for name, folder in folders.items()}
     return {
         name: Place(
             name=name,
@@ -97,3 +97,9 @@ def places_of(recipe: Recipe, out: Path) -> dict[str, Place]:
         )
         for name in recipe.order
     }
+
+
+def _spelled(folder: Path) -> str:
+    """The one way a folder is written in configurations, however it was given: what has begun knows its own again."""
+    whole, here = folder.resolve(), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)

@@ -1,6 +1,7 @@
 """A stage on disk: its places, its configuration, its mark."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,14 +10,18 @@ from jaxreason.core.errors import RunError
 from jaxreason.pipeline.recipe import Recipe, Stage
 from jaxreason.pipeline.stage import places_of
 
+RECIPE = Recipe(
+    report='sweep',
+    stages={
+        'sweep': Stage(verb='evaluate', config={'model': {'source': 'stage:policy'}, 'text': 'a\nb: #'}),
+        'policy': Stage(verb='train sft', config={'loop': {'steps': 3}}),
+    },
+)
+
 
 @pytest.fixture
 def places(tmp_path):
-    stages = {
-        'sweep': Stage(verb='evaluate', config={'model': {'source': 'stage:policy'}, 'text': 'a\nb: #'}),
-        'policy': Stage(verb='train sft', config={'loop': {'steps': 3}}),
-    }
-    return places_of(Recipe(report='sweep', stages=stages), tmp_path / 'a wörld: #1')
+    return places_of(RECIPE, tmp_path.resolve() / 'a wörld: #1')
 
 
 def test_a_folder_bears_the_name_and_the_digest(places):
@@ -33,6 +38,21 @@ def test_its_configuration_names_the_folders_of_others_and_reads_back(places):
     tree, _ = yaml_text.read(place.config_file)
     assert tree == {'model': {'source': str(places['policy'].folder)}, 'text': 'a\nb: #'}
     assert place.config_file.read_text().startswith('# jaxreason evaluate ')
+
+
+def test_a_folder_is_written_in_one_way_however_it_is_given(tmp_path, monkeypatch):
+    here = tmp_path.resolve() / 'here'
+    here.mkdir()
+    (here / 'link').symlink_to('runs')
+    monkeypatch.chdir(here)
+
+    def source(out):
+        return places_of(RECIPE, Path(out))['sweep'].config['model']['source']
+
+    within = {source(out) for out in ('runs/nano', './runs/nano', here / 'runs/nano', '../here/runs/nano', 'link/nano')}
+    assert len(within) == 1 and within.pop().startswith('runs/nano/stages/policy-')
+    beside = {source(out) for out in ('../runs', here / '../runs', tmp_path / 'runs')}
+    assert len(beside) == 1 and beside.pop().startswith(f'{here.parent}/runs/stages/policy-')
 
 
 def test_a_mark_is_of_one_digest(places):
