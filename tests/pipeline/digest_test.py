@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from jaxreason.core.errors import DataError
 from jaxreason.pipeline import digest
 from jaxreason.pipeline.digest import digests
 from jaxreason.pipeline.recipe import Recipe, Stage
@@ -77,3 +78,66 @@ def test_a_folder_of_a_stage_is_not_the_stage():
         for source in ('stage:x', 'stage:x/best')
     ]
     assert made[0]['x'] == made[1]['x'] and made[0]['y'] != made[1]['y']
+
+
+def asking(**data):
+    """Two stages of which one asks problems."""
+    return Recipe(
+        report='sweep',
+        stages={
+            'policy': Stage(verb='train sft', config={'loop': {'steps': 3}}),
+            'sweep': Stage(verb='evaluate', config={'model': 'stage:policy', 'data': data}),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ('file', 'data'),
+    [
+        ('mine.jsonl', {'source': 'mine.jsonl'}),
+        ('all/math500.jsonl', {'source': 'math500', 'manual_dir': 'all'}),
+        ('all/gsm8k/train.jsonl', {'source': 'gsm8k', 'split': 'train', 'manual_dir': 'all'}),
+    ],
+)
+def test_other_problems_in_the_file_begin_what_asks_them_anew(tmp_path, monkeypatch, file, data):
+    monkeypatch.chdir(tmp_path)
+    without = digests(asking(**data))
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text('one')
+    one = digests(asking(**data))
+    (tmp_path / file).write_text('two')
+    two = digests(asking(**data))
+    (tmp_path / file).write_text('one')
+    assert digests(asking(**data)) == one
+    assert without['policy'] == one['policy'] == two['policy']
+    assert len({each['sweep'] for each in (without, one, two)}) == 3
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        {'source': 'procedural:nano_duel:1', 'limit': 3},
+        {'source': 'math500'},
+        {'source': 'math500', 'manual_dir': 3},
+        {'source': ['mine.jsonl']},
+        {'source': 'folder.jsonl'},
+        {},
+    ],
+)
+def test_where_no_file_is_named_words_are_all(tmp_path, monkeypatch, data):
+    monkeypatch.chdir(tmp_path)
+    before = digests(asking(**data))
+    (tmp_path / 'folder.jsonl').mkdir()
+    (tmp_path / 'mine.jsonl').write_text('one')
+    (tmp_path / 'math500.jsonl').write_text('one')
+    assert digests(asking(**data)) == before
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, 'Permission denied')
+
+    (tmp_path / 'mine.jsonl').write_text('one')
+    monkeypatch.setattr(digest.hashlib, 'file_digest', refused)
+    with pytest.raises(DataError, match=r'mine\.jsonl: cannot be read \(Permission denied\)'):
+        digests(asking(source=str(tmp_path / 'mine.jsonl')))
