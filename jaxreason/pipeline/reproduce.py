@@ -32,6 +32,7 @@ def reproduce(
 
     Raises:
         ConfigError: the recipe, or the configuration of a stage, cannot be used; nothing has run.
+        DataError: a file of problems cannot be read; nothing has run.
         RunError: a stage failed, or the folder cannot be used.
     """
     path = preset(str(recipe)) if str(recipe) in PRESETS else Path(recipe)

@@ -50,6 +50,7 @@ def check(recipe: Recipe, out: Path) -> dict[str, Place]:
 
     Raises:
         ConfigError: a stage's configuration cannot be used; names it.
+        DataError: a file of problems cannot be read.
     """
     places = places_of(recipe, out)
     for name, place in places.items():
@@ -81,6 +82,7 @@ def run(
 
     Raises:
         ConfigError: a stage's configuration cannot be used; nothing has run.
+        DataError: a file of problems cannot be read; nothing has run.
         RunError: a stage failed, or the folder cannot be used.
     """
     places = check(recipe, out)

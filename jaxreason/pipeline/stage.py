@@ -83,6 +83,9 @@ def places_of(recipe: Recipe, out: Path) -> dict[str, Place]:
     Args:
         recipe: what to run.
         out: folder of all of it.
+
+    Raises:
+        DataError: a file of problems cannot be read.
     """
     found = digests(recipe)
     folders = {name: out / 'stages' / f'{name}-{found[name][:8]}' for name in recipe.order}
