@@ -149,7 +149,7 @@ def test_a_stopped_process_is_taken_for_dead(world, cache, tmp_path):
         assert code == 3 and 'process 0' in err, err
 
 
-@pytest.mark.parametrize('victim', [0, 1])
+@pytest.mark.parametrize('victim', [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_ctrl_c_on_one_stops_both_and_keeps_what_is_finished(world, cache, alone, tmp_path, victim):
     out = tmp_path / 'run'
     ends, seconds = killed(world, cache, [out, out], victim, signal.SIGINT)

@@ -27,7 +27,7 @@ def start(out, cache, *words):
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, cache, number):
-    words = ('loop.steps=600', 'loop.save_every=50', 'loop.keep=99', 'data.held_out=0')
+    words = ('loop.steps=300', 'loop.save_every=50', 'loop.keep=99', 'data.held_out=0')
     process = start(tmp_path / 'run', cache, *words)
     while not (tmp_path / 'run/checkpoints/50').exists():
         assert process.poll() is None, process.communicate()
@@ -36,11 +36,11 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, cache, number):
     out, err = process.communicate()
     assert process.returncode == 128 + number and 'interrupted' in err and 'Traceback' not in err
     saved = max(int(path.name) for path in (tmp_path / 'run/checkpoints').iterdir())
-    assert 50 <= saved < 600
+    assert 50 <= saved < 300
     again = start(tmp_path / 'run', cache, *words)
     out, err = again.communicate()
     assert again.returncode == 0 and err == ''
-    assert f'goes on from step {saved} of 600' in out and 'step 600 of 600' in out
+    assert f'goes on from step {saved} of 300' in out and 'step 300 of 300' in out
 
 
 def test_a_dry_run_compiles_nothing_and_writes_nothing(command, tmp_path):

@@ -37,7 +37,10 @@ def spread_over(lm, shape):
     return dataclasses.replace(lm, mesh=mesh, params=jax.device_put(lm.params, parameter_shardings(lm.config, lm.params, mesh)))
 
 
-@pytest.mark.parametrize('data, model', [(8, 1), (4, 2), (2, 4), (1, 8)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize('data, model', [pytest.param(8, 1, marks=SLOW), (4, 2), pytest.param(2, 4, marks=SLOW), (1, 8)])
 def test_a_mesh_draws_what_one_device_draws(wide, make_sampler, data, model):
     """Eight virtual devices: the same draws; float32 sums over the split width may flip a near-tie, here none does."""
     spread = spread_over(wide, {'data': data, 'model': model})

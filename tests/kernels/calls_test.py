@@ -169,6 +169,7 @@ def test_another_process_finds_compiled_kernels(tmp_path):
     assert norm_elsewhere(tmp_path) == ['1', '1.0']
 
 
+@pytest.mark.slow
 def test_without_a_cache_kernels_are_compiled_anew(tmp_path):
     in_the_way = tmp_path / 'file'
     in_the_way.write_text('')
@@ -188,6 +189,7 @@ for dtype in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_kernels_that_several_processes_compiled_meet_in_one(tmp_path):
     """Out of the cache each keeps to its own functions, which have the same source and types."""
     environment = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path), 'JAX_PLATFORMS': 'cpu'}
