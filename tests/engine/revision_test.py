@@ -45,8 +45,8 @@ def test_an_attempt_is_what_its_prompt_says(make_sampler, lm):
         shown = ''.join(f'one+1{text}\n' for text in texts[max(0, turn - 4) : turn])
         ids = sampler.prompt.encode(TOKENIZER, 'one+1', attempts=texts[max(0, turn - 4) : turn])
         assert ids[1:] == TOKENIZER.encode(shown + 'one+1')
-        for at, token in enumerate(candidate.tokens[:8]):
-            assert lm.logits([[*ids, *candidate.tokens[:at]]])[0, -1].argmax() == token
+        written = candidate.tokens[:8]
+        assert tuple(lm.logits([[*ids, *written]])[0, len(ids) - 1 : -1].argmax(-1)) == tuple(written)
 
 
 def shorter(lm, context):
