@@ -21,9 +21,9 @@ _FORMAT = 2
 def digests(recipe: Recipe) -> Mapping[str, str]:
     """SHA-256 (64 hex digits) of every stage, by name.
 
-    Of a stage its verb, its configuration, the contents of the file that its `data` names, the recipe's environment and the
-    package's version count; neither its name nor how it is divided, which change no result. Models and other folders from
-    outside the recipe count by their names alone.
+    Of a stage its verb, its configuration, the contents of the files that its `data` and `solutions` name, the recipe's
+    environment and the package's version count; neither its name nor how it is divided, which change no result. Models and
+    other folders from outside the recipe count by their names alone.
 
     Raises:
         DataError: a file of problems is there and cannot be read.
@@ -33,28 +33,29 @@ def digests(recipe: Recipe) -> Mapping[str, str]:
     for name in recipe.order:
         stage = recipe.stages[name]
         words = [_FORMAT, version, recipe.environment, stage.verb, resolved(stage.config, found)]
-        file = _file(stage.config.get('data'))
-        if file is not None:
-            words.append(_contents(file))
+        contents = (_contents(stage.config.get(key)) for key in ('data', 'solutions'))
+        words += [each for each in contents if each is not None]
         text = json.dumps(words, sort_keys=True, separators=(',', ':'))
         found[name] = hashlib.sha256(text.encode()).hexdigest()
     return found
 
 
-def _file(data: Any) -> Path | None:
-    """The file of problems or worked examples that a configuration names; None where it names none, or it is not there yet."""
+def _contents(data: Any) -> str | None:
+    """Of the file of problems or solutions that a configuration names; None where it names none, or it is not there yet."""
     source = data.get('source') if isinstance(data, dict) else None
     if not isinstance(source, str):
         return None
-    if source in FILES:
-        folder, split = data.get('manual_dir'), data.get('split', 'test')
-        return find_file(source, split, Path(folder)) if isinstance(folder, str) and isinstance(split, str) else None
-    return Path(source) if source.endswith('.jsonl') and Path(source).is_file() else None
-
-
-def _contents(file: Path) -> str:
     try:
+        file = _file(source, data.get('split', 'test'), data.get('manual_dir'))
+        if file is None:
+            return None
         with file.open('rb') as opened:
             return hashlib.file_digest(opened, 'sha256').hexdigest()
     except OSError as error:
-        raise DataError(f'{file}: cannot be read ({error.strerror}).') from None
+        raise DataError(f'{source[:200]}: its file cannot be read ({error.strerror}); mend that, or name another.') from None
+
+
+def _file(source: str, split: Any, folder: Any) -> Path | None:
+    if source in FILES:
+        return find_file(source, split, Path(folder)) if isinstance(folder, str) and isinstance(split, str) else None
+    return Path(source) if source.endswith('.jsonl') and Path(source).is_file() else None

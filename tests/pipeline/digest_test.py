@@ -80,13 +80,13 @@ def test_a_folder_of_a_stage_is_not_the_stage():
     assert made[0]['x'] == made[1]['x'] and made[0]['y'] != made[1]['y']
 
 
-def asking(**data):
+def asking(key='data', **data):
     """Two stages of which one asks problems."""
     return Recipe(
         report='sweep',
         stages={
             'policy': Stage(verb='train sft', config={'loop': {'steps': 3}}),
-            'sweep': Stage(verb='evaluate', config={'model': 'stage:policy', 'data': data}),
+            'sweep': Stage(verb='evaluate', config={'model': 'stage:policy', key: data}),
         },
     )
 
@@ -95,6 +95,7 @@ def asking(**data):
     ('file', 'data'),
     [
         ('mine.jsonl', {'source': 'mine.jsonl'}),
+        ('mine.jsonl', {'key': 'solutions', 'source': 'mine.jsonl'}),
         ('all/math500.jsonl', {'source': 'math500', 'manual_dir': 'all'}),
         ('all/gsm8k/train.jsonl', {'source': 'gsm8k', 'split': 'train', 'manual_dir': 'all'}),
     ],
@@ -139,5 +140,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
     (tmp_path / 'mine.jsonl').write_text('one')
     monkeypatch.setattr(digest.hashlib, 'file_digest', refused)
-    with pytest.raises(DataError, match=r'mine\.jsonl: cannot be read \(Permission denied\)'):
+    with pytest.raises(DataError, match=r'mine\.jsonl: its file cannot be read \(Permission denied\)'):
         digests(asking(source=str(tmp_path / 'mine.jsonl')))
+
+
+def test_a_name_that_no_file_can_have_is_refused_in_a_line():
+    with pytest.raises(DataError, match='its file cannot be read'):
+        digests(asking(source='x' * 5000 + '.jsonl'))
