@@ -153,7 +153,7 @@ def test_a_device_that_is_not_there(world, cache, tmp_path):
 
 @pytest.mark.parametrize('verb', ['evaluate', 'solve'])
 def test_more_rows_than_memory_holds(refused, world, tiny, tmp_path, verb):
-    """Petabytes of keys and values: refused by the allocator, not by the machine."""
+    """Many terabytes of keys and values: refused by the allocator, not by the machine."""
     model = tmp_path / 'model'
     shutil.copytree(world.parent / 'model', model)
     settings = json.loads((model / 'config.json').read_text())

@@ -97,6 +97,7 @@ def asking(key='data', **data):
         ('mine.jsonl', {'source': 'mine.jsonl'}),
         ('mine.jsonl', {'key': 'solutions', 'source': 'mine.jsonl'}),
         ('all/math500.jsonl', {'source': 'math500', 'manual_dir': 'all'}),
+        ('all/gsm8k_test.jsonl', {'source': 'gsm8k', 'manual_dir': 'all'}),
         ('all/gsm8k/train.jsonl', {'source': 'gsm8k', 'split': 'train', 'manual_dir': 'all'}),
     ],
 )
