@@ -20,6 +20,7 @@ NOTEBOOKS = Path(__file__).parents[1] / 'notebooks'
 NAMES = ('01_quickstart', '02_compute_optimal')
 STAGES = ('policy', 'labels', 'prm', 'sweep', 'bins', 'fit', 'paper')
 SMALL = (
+    'policy.config.model.init.num_layers=1',  # what compiles most
     'policy.config.loop={steps: 30, batch: 16, length: 128, save_every: 30}',
     'labels.config.data.limit=12',
     'labels.config.labels={samples: 2, rollouts: 2, max_steps: 9}',

@@ -14,7 +14,7 @@ from jaxreason.core import config as config_files
 from jaxreason.core import yaml_text
 from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import RunError
-from jaxreason.core.flops import training_flops
+from jaxreason.core.flops import muon_flops, training_flops
 
 _SUMMARY = 'summary.json'
 
@@ -57,17 +57,19 @@ def _trained(folder: Path) -> TrainingCost:
     tree = yaml_text.read(folder / 'config.yaml')[0]
     model = _architecture(folder)
     try:
-        tokens = sum(int(line['tokens']) for line in run.lines if 'tokens' in line)
+        steps = [int(line['tokens']) for line in run.lines if 'tokens' in line]
         rows, parameters = run.environment['rows'], int(run.environment['parameters'])
         # Runs of older versions do not tell the number of examples, but that of rows, which hold one or a few each.
         length = max(1, round(rows['tokens'] / rows.get('examples', rows['number'])))
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise RunError(f'{folder}: expected tokens of every step and of all rows, got other content ({error!r}).') from error
+    tokens = sum(steps)
     # Nothing is learnt below the head of a frozen trunk: the forward pass alone, a third, perhaps once for all steps.
     passes = 1 / 3 if tree.get('trunk') == 'frozen' else 1
     run_through = int(rows['tokens']) if run.environment.get('states') == 'once' else tokens
     head = 6 * int(run.environment.get('head_parameters', 0)) * tokens
-    flops = round(passes * run_through * training_flops(model, length) / length) + head
+    update = muon_flops(model) if _optimiser(tree) == 'muon' else 0
+    flops = round(passes * run_through * training_flops(model, length) / length) + head + len(steps) * update
     return TrainingCost(run.name, flops, tokens, parameters, _source(tree))
 
 
@@ -92,6 +94,11 @@ def _architecture(folder: Path) -> ModelConfig:
 
 def _step(path: Path) -> int:
     return int(path.parent.name)
+
+
+def _optimiser(tree: Mapping[str, Any]) -> str:
+    optimiser = tree.get('optimiser')
+    return str(optimiser.get('kind', 'adamw')) if isinstance(optimiser, dict) else 'adamw'  # older runs know no other
 
 
 def _source(tree: Mapping[str, Any]) -> str:

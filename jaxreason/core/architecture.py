@@ -270,10 +270,15 @@ class ModelConfig:
         return [(window, window > 0 and self.local_rope_theta is not None) for window in self.windows]
 
     @property
+    def layer_matmul_parameters(self) -> int:
+        """Weights of the layers that every token is multiplied by."""
+        attention = 2 * self.width * self.head_width * (self.num_heads + self.num_kv_heads)
+        return self.num_layers * (attention + 3 * self.width * self.mlp_width)
+
+    @property
     def matmul_parameters(self) -> int:
         """Weights that every token is multiplied by, head included: the N of 2 N FLOPs a token. Embedding lookup is free."""
-        attention = 2 * self.width * self.head_width * (self.num_heads + self.num_kv_heads)
-        return self.num_layers * (attention + 3 * self.width * self.mlp_width) + self.width * self.vocab_size
+        return self.layer_matmul_parameters + self.width * self.vocab_size
 
     @property
     def num_parameters(self) -> int:

@@ -6,12 +6,15 @@ Conventions:
 - an embedding lookup is 0; norms, rotation, activations, softmax and biases are left out (below 1 % at usual widths);
 - attention is causal over the tokens present: token at position p meets p + 1 keys, or its window if that is smaller;
 - a training step is three forward passes: the backward one has two products for each of the forward one;
+- an update is left out (some ten FLOPs a parameter), but for the products by which Muon makes one;
 - padding, idle rows and recomputation are not counted: they are timing, not cost.
 
 The compiler's own count agrees on one unrolled layer (tests); on a scanned model it counts the body once, so it is never used.
 """
 
 from jaxreason.core.architecture import ModelConfig
+
+MUON_ITERATIONS = 5  # of Newton-Schulz, as published
 
 
 def head_flops(config: ModelConfig) -> int:
@@ -40,7 +43,7 @@ def forward_flops(config: ModelConfig, first: int, count: int, logits: int) -> i
         count: tokens to run.
         logits: positions at which logits are computed.
     """
-    matrices = 2 * count * (config.matmul_parameters - config.width * config.vocab_size)
+    matrices = 2 * count * config.layer_matmul_parameters
     keys = sum(attended_keys(first, count, window) for window in config.windows)
     attention = 4 * keys * config.num_heads * config.head_width
     return matrices + attention + logits * head_flops(config)
@@ -59,3 +62,11 @@ def decode_flops(config: ModelConfig, prompt_tokens: int, first: int, count: int
 def training_flops(config: ModelConfig, tokens: int) -> int:
     """FLOPs of a training step's share in one sequence: forward and backward over all its tokens, logits at each."""
     return 3 * forward_flops(config, 0, tokens, tokens)
+
+
+def muon_flops(config: ModelConfig) -> int:
+    """FLOPs of one update by Muon: an iteration takes three products, X X', its square and one of the two with X."""
+    heads, kv_heads = config.num_heads * config.head_width, config.num_kv_heads * config.head_width
+    attention = [(config.width, heads), (config.width, kv_heads), (config.width, kv_heads), (heads, config.width)]
+    matrices = map(sorted, [*attention, *3 * [(config.width, config.mlp_width)]])
+    return config.num_layers * sum(MUON_ITERATIONS * 2 * (2 * short**2 * long + short**3) for short, long in matrices)

@@ -170,6 +170,23 @@ def _logical_axes(names: tuple[str, ...]) -> tuple[str, ...]:
     return _NORMS.get(module, ('width',))
 
 
+def product_axes(names: tuple[str, ...], rank: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The dimensions of a layer's matrix, as one that maps activations.
+
+    Args:
+        names: path of a parameter.
+        rank: its number of dimensions, more than one layer's if it is stacked.
+
+    Returns:
+        The dimensions that the product contracts and those that it makes, or None for what is no matrix of a layer.
+    """
+    if names[0] != 'layers' or names[-1] != 'kernel':
+        return None
+    stacked = rank - len(_KERNELS[names[-2]])
+    made = stacked + _INPUTS.get(names[-2], 1)
+    return tuple(range(stacked, made)), tuple(range(made, rank))
+
+
 def _check_model(config: ModelConfig, mesh: Mesh, rules: Rules) -> None:
     """Says of the model what else would be said of some array, and which sizes do for all of its dimensions."""
     sizes = {'heads': config.num_heads, 'kv_heads': config.num_kv_heads, 'mlp': config.mlp_width, 'vocab': config.vocab_size}

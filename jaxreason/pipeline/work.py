@@ -24,7 +24,7 @@ from jaxreason.pipeline.recipe import Recipe
 from jaxreason.pipeline.stage import Place
 from jaxreason.pipeline.verbs import config_class
 from jaxreason.scale.roofline import WIDTHS
-from jaxreason.train.dry_run import training_memory
+from jaxreason.train.dry_run import training_memory, update_flops
 from jaxreason.train.run import TrainConfig
 
 
@@ -129,12 +129,12 @@ def _training(recipe: Recipe, name: str, config: TrainConfig) -> Training:
     rows = loop.steps * loop.batch
     forward = rows * forward_flops(model, 0, loop.length, loop.length)
     frozen = getattr(config, 'trunk', 'trained') == 'frozen'
-    flops = forward if frozen else rows * training_flops(model, loop.length)
+    flops = forward if frozen else rows * training_flops(model, loop.length) + loop.steps * update_flops(config, model)
     return Training(
         model=model,
         flops=flops,
         recomputed=forward if config.model.remat == 'layers' and not frozen else 0,
-        memory=training_memory(loop, config.model, model, frozen),
+        memory=training_memory(config, model, frozen),
         portion=loop.batch // loop.accumulate,
     )
 

@@ -3,35 +3,29 @@
 from collections.abc import Mapping, Sequence
 
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.core.flops import training_flops
+from jaxreason.core.flops import muon_flops, training_flops
 from jaxreason.core.quantities import quantity
 from jaxreason.data.batches import Rows
 from jaxreason.train.frozen import is_worth_keeping
 from jaxreason.train.loop import LoopConfig
 from jaxreason.train.next_token import MAX_LOGITS
 from jaxreason.train.policy import TrainedModel
+from jaxreason.train.run import TrainConfig
 
 ACTIVATIONS = 'what the backward pass needs of the forward one'
 LOGITS = 'logits and their gradient'
 
 _FLOAT = 4
-_COPIES = {'parameters': 1, 'gradients': 1, "the optimiser's two means": 2}
 
 
 def describe_training(
-    loop: LoopConfig,
-    model: TrainedModel,
-    config: ModelConfig,
-    rows: Rows,
-    held_out: Rows | None,
-    is_frozen: bool = False,
+    training: TrainConfig, config: ModelConfig, rows: Rows, held_out: Rows | None, is_frozen: bool = False
 ) -> str:
     """Says what training on packed rows would do.
 
     Args:
-        loop: how long.
-        model: as it was asked for.
-        config: its architecture.
+        training: what it is told.
+        config: architecture of the model.
         rows: to learn from.
         held_out: to measure on, or None.
         is_frozen: whether only a head above the decoder is learnt. What the head itself takes is then not counted.
@@ -39,14 +33,20 @@ def describe_training(
     Returns:
         Lines of text, each a heading and what belongs to it.
     """
+    loop, model = training.loop, training.model
     name = 'made from nothing' if model.source is None else model.source
     again = '' if model.remat == 'none' else ', layers computed once more in the backward pass'
     per_step = loop.batch / len(rows)
     trained = sum(training_flops(config, length) for length in rows.lengths())
     once = is_frozen and is_worth_keeping(config, rows, loop.steps * loop.batch)
     flops = trained // 3 if is_frozen else trained
-    about = 'three times the forward pass' if not is_frozen else 'the forward pass of the frozen decoder'
-    a_step = f'none: {about} is made once for all rows' if once else f'{quantity(flops * per_step, "FLOPs")}, {about}'
+    update = update_flops(training, config)
+    a_step, about = flops * per_step + update, 'three times the forward pass'
+    if is_frozen:
+        about = 'the forward pass of the frozen decoder'
+    if update:
+        about += f', and {quantity(update, "FLOPs")} of Muon'
+    stated = f'none: {about} is made once for all rows' if once else f'{quantity(a_step, "FLOPs")}, {about}'
     unseen = 'none' if held_out is None else f'{held_out.num_examples:,} in {len(held_out):,} rows'
     lines = [
         ('model', f'{name}: {config.num_parameters:,} parameters, layers {model.layers}, products in {model.dtype}{again}'),
@@ -57,22 +57,29 @@ def describe_training(
             'a step',
             f'{loop.batch:,} rows: {rows.num_tokens * per_step:,.0f} tokens, {rows.num_targets * per_step:,.0f} of them',
         ),
-        ('', f'to be predicted; FLOPs: {a_step}'),
-        ('FLOPs', f'{quantity(flops * (1 if once else per_step * loop.steps), "FLOPs")} for the whole run'),
-        *_memory(training_memory(loop, model, config, is_frozen), model),
+        ('', f'to be predicted; FLOPs: {stated}'),
+        ('FLOPs', f'{quantity(flops if once else a_step * loop.steps, "FLOPs")} for the whole run'),
+        *_memory(training_memory(training, config, is_frozen), model),
     ]
     width = max(len(head) for head, _ in lines) + 2
     return '\n'.join(f'{head:<{width}}{line}' for head, line in lines)
 
 
-def training_memory(loop: LoopConfig, model: TrainedModel, config: ModelConfig, is_frozen: bool = False) -> Mapping[str, int]:
+def update_flops(training: TrainConfig, config: ModelConfig) -> int:
+    """FLOPs of the products that make one update."""
+    return muon_flops(config) if training.optimiser.kind == 'muon' else 0
+
+
+def training_memory(training: TrainConfig, config: ModelConfig, is_frozen: bool = False) -> Mapping[str, int]:
     """Bytes that training holds, over all devices, by what they are: the state first, then what a portion of rows takes."""
-    copies = {'parameters': 1} if is_frozen else _COPIES
-    sizes = {name: number * config.num_parameters * _FLOAT for name, number in copies.items()}
+    loop, size = training.loop, config.num_parameters * _FLOAT
+    means = size if training.optimiser.kind == 'adamw' else size - config.layer_matmul_parameters * _FLOAT
+    state = {'parameters': size, 'gradients': size, "the optimiser's means": size + means}
+    sizes = {'parameters': size} if is_frozen else state
     tokens = loop.batch // loop.accumulate * loop.length
     if is_frozen:
         return {**sizes, ACTIVATIONS: tokens * config.width * _FLOAT}
-    sizes[ACTIVATIONS] = tokens * _activations(loop, model, config) * _FLOAT
+    sizes[ACTIVATIONS] = tokens * _activations(loop, training.model, config) * _FLOAT
     sizes[LOGITS] = 2 * min(tokens * config.vocab_size, max(MAX_LOGITS, config.vocab_size)) * _FLOAT
     return sizes
 

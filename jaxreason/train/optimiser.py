@@ -1,39 +1,53 @@
-"""The optimiser: AdamW with a warm-up, a schedule, clipping by the global norm, and decay of matrices only."""
+"""The optimiser: AdamW or Muon with a warm-up, a schedule, clipping by the global norm, and decay of matrices only."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import optax
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from jaxreason.core.errors import ConfigError
+from jaxreason.core.flops import MUON_ITERATIONS
+from jaxreason.models.sharding import product_axes
 
 Rates = Callable[[tuple[str, ...]], float]
 
 # Parameters that decay towards zero: what multiplies activations. Norms and biases are left alone.
 _DECAYED = ('kernel', 'embedding', 'head')
 
+_MOMENTUM = 0.95  # of Muon
+_ROOT_MEAN_SQUARE = 0.2  # of an update's entries at a rate of 1, near those of Adam
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
-    """AdamW and its schedule.
+    """AdamW or Muon, and its schedule.
+
+    Muon takes the matrices of the layers: each moves along the orthogonal matrix nearest to its momentum, about as far as AdamW
+    would move it. Everything else (embedding, head, norms, biases, the head of a verifier) is left to AdamW.
 
     Attributes:
+        kind: `adamw` or `muon`.
         learning_rate: the highest.
         schedule: how it falls after the warm-up: not at all, along a cosine, or along a line.
         warmup_steps: over which it rises from 0.
         final_fraction: of the highest rate, reached at the last step.
-        beta1: decay of the mean of gradients.
-        beta2: decay of the mean of their squares.
+        beta1: decay of AdamW's mean of gradients.
+        beta2: decay of its mean of their squares.
         epsilon: added to the root of the latter.
         weight_decay: share of a matrix taken off at a rate of 1.
         clip_norm: longest gradient, all parameters as one vector; None for no limit.
 
     References:
         Loshchilov, Hutter, Decoupled Weight Decay Regularization, 2019.
+        Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024.
+        Liu et al., Muon is Scalable for LLM Training, 2025, section 2.2: how far an update goes.
     """
 
+    kind: Literal['adamw', 'muon'] = 'adamw'
     learning_rate: float = 3e-4
     schedule: Literal['constant', 'cosine', 'linear'] = 'cosine'
     warmup_steps: int = 100
@@ -92,7 +106,7 @@ def make_optimiser(config: OptimiserConfig, steps: int, rates: Rates | None = No
     clip = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
     parts = [
         *clip,
-        optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
+        _direction(config),
         optax.add_decayed_weights(config.weight_decay, mask=decayed),
         optax.scale_by_learning_rate(rate_schedule(config, steps)),
     ]
@@ -107,6 +121,47 @@ def make_optimiser(config: OptimiserConfig, steps: int, rates: Rates | None = No
 
     trained = optax.chain(*parts, optax.stateless(scaled))
     return optax.partition({'trained': trained, 'left': optax.set_to_zero()}, kinds)
+
+
+def _direction(config: OptimiserConfig) -> optax.GradientTransformation:
+    """Where an update goes, at a rate of 1."""
+    adam = optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon)
+    if config.kind == 'adamw':
+        return adam
+    muon = optax.chain(
+        scale_by_muon(ns_steps=MUON_ITERATIONS, beta=_MOMENTUM, weight_dimension_numbers=_matrices),
+        optax.stateless(_as_far_as_adam),
+    )
+
+    def kinds(params: Any) -> Any:
+        return jax.tree.map(lambda matrix: 'muon' if matrix else 'adam', _matrices(params), is_leaf=_is_matrix)
+
+    return optax.partition({'muon': muon, 'adam': adam}, kinds)
+
+
+def _matrices(params: Any) -> Any:
+    """For each parameter which of its dimensions a product contracts and makes; False for what is no matrix of a layer."""
+
+    def matrix(path: tuple[Any, ...], value: Any) -> MuonDimensionNumbers | bool:
+        axes = product_axes(_words(path), value.ndim)
+        return False if axes is None else MuonDimensionNumbers(*axes)
+
+    return jax.tree.map_with_path(matrix, params)
+
+
+def _is_matrix(value: Any) -> bool:
+    return isinstance(value, MuonDimensionNumbers)
+
+
+def _as_far_as_adam(updates: Any, _: Any) -> Any:
+    """Scales orthogonal matrices so that their entries have one root mean square, whatever their shape."""
+
+    def scaled(path: tuple[Any, ...], update: jax.Array) -> jax.Array:
+        axes = product_axes(_words(path), update.ndim)
+        assert axes is not None  # only matrices of layers come here
+        return update * (_ROOT_MEAN_SQUARE * math.sqrt(max(math.prod(update.shape[axis] for axis in side) for side in axes)))
+
+    return jax.tree.map_with_path(scaled, updates)
 
 
 def decayed(params: Any) -> Any:

@@ -30,7 +30,7 @@ __all__ = ['RevisionConfig', 'RevisionLoop', 'RevisionOptimiser', 'describe', 't
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RevisionOptimiser(OptimiserConfig):
-    """AdamW as the paper's revision model was trained with; the attributes are those of `OptimiserConfig`.
+    """The optimiser as the paper's revision model was trained with; the attributes are those of `OptimiserConfig`.
 
     The paper gives the learning rate and both betas. It names no schedule, warm-up or decay: here there are none.
     """

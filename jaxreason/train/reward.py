@@ -40,7 +40,7 @@ from jaxreason.train.step_scores import hidden_of, log_odds_of, step_score_objec
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RewardOptimiser(OptimiserConfig):
-    """AdamW as verifiers were trained with; the attributes are those of `OptimiserConfig`."""
+    """The optimiser as verifiers were trained with; the attributes are those of `OptimiserConfig`."""
 
     learning_rate: float = 3e-5
     schedule: Literal['constant', 'cosine', 'linear'] = 'constant'
@@ -90,6 +90,10 @@ class RewardConfig(TrainConfig, abc.ABC):
             raise ConfigError(f'head_rate must be above 0, got {self.head_rate}.')
         if self.trunk == 'frozen' and self.verifier.head == 'label':
             raise ConfigError('trunk must be trained: head label is made of rows of the decoder.')
+        if self.trunk == 'frozen' and self.optimiser.kind == 'muon':
+            raise ConfigError(
+                'optimiser.kind must be adamw where trunk is frozen: Muon moves the matrices of the decoder alone.'
+            )
         self.check_patience(self.labels.held_out, 'labels.held_out')
 
     @abc.abstractmethod
@@ -144,9 +148,7 @@ def describe(config: RewardConfig) -> str:
     policy = open_policy(config.model)
     loaded = _load(config, policy, notes.append)
     held_out = None if loaded.held_out is None else loaded.held_out.rows
-    return '\n'.join(
-        [*notes, describe_training(config.loop, config.model, policy.config, loaded.train, held_out, config.trunk == 'frozen')]
-    )
+    return '\n'.join([*notes, describe_training(config, policy.config, loaded.train, held_out, config.trunk == 'frozen')])
 
 
 class _Loaded(NamedTuple):

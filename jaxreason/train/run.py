@@ -41,7 +41,7 @@ class TrainConfig:
         seed: of new parameters, of the order of the examples and of noise, in [0, 2^32).
         model: what is trained.
         dropout: share of what attention and MLP add to the residual stream that is left out while training.
-        optimiser: AdamW.
+        optimiser: which one, and how its rate goes.
         loop: how long, in what portions.
     """
 

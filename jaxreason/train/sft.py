@@ -127,4 +127,4 @@ def describe(config: FineTuningConfig) -> str:
     notes: list[str] = []
     policy = open_policy(config.model)
     rows, held_out, _ = _load(config, policy, notes.append)
-    return '\n'.join([*notes, describe_training(config.loop, config.model, policy.config, rows, held_out)])
+    return '\n'.join([*notes, describe_training(config, policy.config, rows, held_out)])

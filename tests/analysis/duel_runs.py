@@ -107,7 +107,7 @@ def architecture(width):
     )  # fmt: skip
 
 
-def write_training(folder, width, steps=10, source=None, trunk=None):
+def write_training(folder, width, steps=10, source=None, **settings):
     """Of so many steps of 100 tokens in examples of 20."""
     (folder / 'checkpoints' / '10').mkdir(parents=True)
     model = architecture(width)
@@ -116,7 +116,7 @@ def write_training(folder, width, steps=10, source=None, trunk=None):
         ''.join(json.dumps({'step': step, 'loss': 1.0, 'tokens': 100}) + '\n' for step in range(1, steps + 1))
     )
     began = 'init: {}' if source is None else f'source: {source}'
-    (folder / 'config.yaml').write_text(f'model: {{{began}}}\n' + (f'trunk: {trunk}\n' if trunk else ''))
+    (folder / 'config.yaml').write_text(f'model: {{{began}}}\n' + ''.join(f'{key}: {it}\n' for key, it in settings.items()))
     rows = {'number': 10, 'examples': 50, 'tokens': 1000, 'targets': 400, 'fill': 0.9}
     (folder / 'environment.json').write_text(json.dumps({'parameters': model.num_parameters, 'rows': rows, 'commit': 'c'}))
 

@@ -18,7 +18,7 @@ from jaxreason.analysis.report import write_report
 from jaxreason.analysis.training_cost import training_cost
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import ConfigError, RunError
-from jaxreason.core.flops import training_flops
+from jaxreason.core.flops import muon_flops, training_flops
 from jaxreason.core.records import to_line
 from jaxreason.evaluate.match_config import MatchConfig
 from tests.analysis.duel_runs import QUESTIONS, SEEDS, architecture, question, write_bins, write_duel, write_training
@@ -129,6 +129,13 @@ def test_what_was_spent_pays_for_training_labels_and_verifiers(table, written):
     assert (worn['compute-optimal']['n'], worn['compute-optimal']['small_flops']) == (4, 8_000)
     assert (worn['majority']['n'], worn['majority']['small_flops']) == (4, 4_000)
     assert 14_000 < worn['majority']['k'] < 15_000
+
+
+def test_every_update_by_muon_is_paid(tmp_path):
+    write_training(tmp_path / 'plain', 16, optimiser='{learning_rate: 1}')
+    write_training(tmp_path / 'muon', 16, optimiser='{kind: muon}')
+    plain, muon = (training_cost(tmp_path / name).flops for name in ('plain', 'muon'))
+    assert muon == plain + 10 * muon_flops(architecture(16))
 
 
 def test_a_frozen_trunk_runs_forward_only(tmp_path):

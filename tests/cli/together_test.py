@@ -77,6 +77,7 @@ def test_two_processes_in_one_folder_write_the_records_of_one(world, cache, alon
     assert '"processes": 2' in (out / 'environment.json').read_text()
 
 
+@pytest.mark.slow
 def test_two_processes_with_a_folder_each_write_the_records_of_one(world, cache, alone, tmp_path):
     outs = [tmp_path / 'a', tmp_path / 'b']
     with started(world, cache, outs, '--quiet') as processes:

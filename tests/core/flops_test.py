@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxreason.core.architecture import ModelConfig
-from jaxreason.core.flops import attended_keys, decode_flops, forward_flops, head_flops, prompt_flops, training_flops
+from jaxreason.core.flops import (
+    MUON_ITERATIONS,
+    attended_keys,
+    decode_flops,
+    forward_flops,
+    head_flops,
+    muon_flops,
+    prompt_flops,
+    training_flops,
+)
 
 CONFIG = ModelConfig(
     vocab_size=512, num_layers=1, width=256, mlp_width=704, num_heads=8, num_kv_heads=2, head_width=32, max_positions=4096
@@ -68,3 +77,13 @@ def test_a_training_step_is_three_forward_passes():
     masked = 4 * (tokens * tokens - attended_keys(0, tokens, 0)) * 8 * 32
     expected = training_flops(CONFIG, tokens) + 3 * masked
     assert expected <= cost['flops'] <= 1.03 * expected
+
+
+def test_the_compiler_counts_the_same_for_an_update_by_muon():
+    from optax.contrib import MuonDimensionNumbers, scale_by_muon
+
+    shapes = [(256, 256), (256, 64), (256, 64), (256, 256), (256, 704), (256, 704), (704, 256)]
+    muon = scale_by_muon(ns_steps=MUON_ITERATIONS, weight_dimension_numbers=[MuonDimensionNumbers()] * 7)
+    gradients = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    cost = jax.jit(muon.update).lower(gradients, jax.eval_shape(muon.init, gradients)).compile().cost_analysis()
+    assert muon_flops(CONFIG) <= cost['flops'] <= 1.03 * muon_flops(CONFIG)

@@ -227,6 +227,7 @@ def test_the_dry_run_tells_what_the_run_does(whole, path):
     assert f'{quantity(flops, "FLOPs")} for the whole run' in text
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_where_it_stood(whole, path, cache, tmp_path):
     out = tmp_path / 'run'
     with command.start('evaluate', path, '--out', out, cache=cache) as process:

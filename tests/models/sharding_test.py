@@ -10,7 +10,7 @@ from jaxreason.core.architecture import ModelConfig
 from jaxreason.core.errors import ConfigError
 from jaxreason.models.cache import Cache
 from jaxreason.models.heads import lm_logits
-from jaxreason.models.sharding import SERVING, TRAINING, cache_shardings, parameter_shardings, sharding
+from jaxreason.models.sharding import SERVING, TRAINING, cache_shardings, parameter_shardings, product_axes, sharding
 from jaxreason.models.transformer import forward, init_parameters, unstack_layers
 
 CONFIG = ModelConfig(
@@ -77,6 +77,19 @@ def test_sharded_decode_equals_unsharded(params):
     split, split_cache = step(placed, jax.device_put(cache, cache_shardings(cache, mesh)))
     np.testing.assert_allclose(split, whole, atol=1e-4)
     np.testing.assert_allclose(split_cache.k[1], grown.k[1], atol=1e-4)
+
+
+def test_the_axes_of_a_product_are_those_of_its_activations(params):
+    def axes(path, leaf):
+        return product_axes(tuple(str(getattr(key, 'key', key)) for key in path), leaf.ndim)
+
+    stacked = {jax.tree_util.keystr(path[-2:]): axes(path, leaf) for path, leaf in jax.tree.leaves_with_path(params)}
+    assert stacked["['q']['kernel']"] == ((1,), (2, 3)) and stacked["['o']['kernel']"] == ((1, 2), (3,))
+    assert stacked["['down']['kernel']"] == ((1,), (2,))
+    assert sum(each is not None for each in stacked.values()) == 7
+    layers = unstack_layers(params)['layers']
+    single = {axes(('layers', *path), leaf) for path, leaf in jax.tree.leaves_with_path(layers)}
+    assert single == {None, ((0,), (1,)), ((0,), (1, 2)), ((0, 1), (2,))}
 
 
 def test_the_table_covers_heads_mlp_and_vocabulary(params):

@@ -7,7 +7,7 @@ import pytest
 
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import ConfigError
-from jaxreason.core.flops import decode_flops, forward_flops, prompt_flops, training_flops
+from jaxreason.core.flops import decode_flops, forward_flops, muon_flops, prompt_flops, training_flops
 from jaxreason.models.published import published
 from jaxreason.pipeline.outlook import describe
 from jaxreason.pipeline.placement import placed
@@ -109,6 +109,14 @@ def test_training_is_three_forward_passes_and_what_is_computed_again():
     assert on.chips == 1 and on.chip_seconds == pytest.approx(4 / 3 * found.flops / (459e12 * PEAK_SHARE))
     assert on.memory['weights'] == 4 * model.num_parameters
     assert on.memory['gradients, optimiser'] == 12 * model.num_parameters
+
+
+def test_muon_adds_the_products_of_its_updates():
+    config = {**TRAINING['config'], 'optimiser': {'kind': 'muon'}}
+    muon, adamw = (work(recipe(orm=stage), 'orm') for stage in ({**TRAINING, 'config': config}, TRAINING))
+    model = published(SMALL)
+    assert muon.flops == adamw.flops + 10 * muon_flops(model)
+    assert sum(adamw.memory.values()) - sum(muon.memory.values()) == 4 * model.layer_matmul_parameters
 
 
 def test_what_one_chip_does_not_hold_takes_several():

@@ -310,6 +310,7 @@ def test_solutions_that_do_not_fit_are_counted(config, tmp_path):
         (['labels.source=["/nowhere"]'], DataError, 'no set of labels'),
         (['hidden=0'], ConfigError, 'hidden must be at least 1'),
         (['head_rate=0'], ConfigError, 'head_rate must be above 0'),
+        (['trunk=frozen', 'optimiser.kind=muon'], ConfigError, 'optimiser.kind must be adamw where trunk is frozen'),
         (['dropout=1'], ConfigError, 'dropout must be a share'),
         (['verifier.head=label', 'verifier.labels=["+","?"]', 'hidden=null'], TokenizerError, "label '\\?'"),
         (['verifier.head=label', 'verifier.labels=["+","-"]'], ConfigError, 'hidden must be left out'),

@@ -13,6 +13,8 @@ import pytest
 import jaxreason as jr
 from jaxreason.core import config as config_files
 from jaxreason.core.errors import ConfigError, DataError, RunError, TokenizerError, WeightsError
+from jaxreason.core.flops import muon_flops
+from jaxreason.core.quantities import quantity
 from jaxreason.data.batches import Batches, Example, pack
 from jaxreason.data.examples import ExampleSpec, load_examples, read_worked
 from jaxreason.data.prompts import PromptSpec
@@ -25,7 +27,8 @@ from jaxreason.models.sharding import TRAINING, parameter_shardings
 from jaxreason.models.transformer import forward
 from jaxreason.train.metrics import read_metrics
 from jaxreason.train.next_token import next_token_objective
-from jaxreason.train.optimiser import OptimiserConfig, decayed, make_optimiser, rate_schedule
+from jaxreason.train.optimiser import OptimiserConfig, make_optimiser, rate_schedule
+from jaxreason.train.policy import open_policy
 from jaxreason.train.sft import SftConfig, describe, train
 from jaxreason.train.state import TrainState, make_step
 from tests.evaluate.tiny_world import write_model
@@ -200,8 +203,8 @@ def test_remat_keeps_less():
     assert kept(True) < 0.5 * kept(False)
 
 
-def a_step(mesh=None, accumulate=1):
-    config = OptimiserConfig(learning_rate=0.01, warmup_steps=0)
+def a_step(mesh=None, accumulate=1, kind='adamw'):
+    config = OptimiserConfig(kind=kind, learning_rate=0.01, warmup_steps=0)
     optimiser = make_optimiser(config, 10)
     params = world.parameters(world.TINY)
     step = make_step(next_token_objective(world.TINY, unrolled=False), optimiser, rate_schedule(config, 10), accumulate)
@@ -220,11 +223,16 @@ def a_step(mesh=None, accumulate=1):
 
 @pytest.fixture(scope='module')
 def one_device():
-    return a_step()
+    return functools.cache(lambda kind: a_step(kind=kind))
 
 
-@pytest.mark.parametrize('other', [{'mesh': {'data': 4, 'model': 2}}, {'accumulate': 4}], ids=['mesh', 'accumulation'])
+@pytest.mark.parametrize(
+    'other',
+    [{'mesh': {'data': 4, 'model': 2}}, {'accumulate': 4}, {'mesh': {'data': 4, 'model': 2}, 'kind': 'muon'}],
+    ids=['mesh', 'accumulation', 'muon on a mesh'],
+)
 def test_a_mesh_and_accumulation_train_as_one_device_does(one_device, other):
+    one_device = one_device(other.get('kind', 'adamw'))
     losses, params = a_step(**other)
     np.testing.assert_allclose(losses, one_device[0], atol=1e-5)
     # The first updates of Adam are signs of gradients, whatever their size: rounding decides those that are nearly nothing.
@@ -248,22 +256,6 @@ def test_a_run_on_a_mesh(trained, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / 'run', stop_at(6, KeyboardInterrupt))
     np.testing.assert_allclose(losses_of(tmp_path / 'run'), losses_of(trained)[:6], atol=1e-5)
-
-
-def test_only_matrices_decay():
-    params = world.parameters(dataclasses.replace(world.TINY, qkv_bias=True, qk_norm=True))
-    flat = {jax.tree_util.keystr(path): mark for path, mark in jax.tree.leaves_with_path(decayed(params))}
-    assert {name for name, mark in flat.items() if not mark} == {n for n in flat if 'norm' in n or 'bias' in n}
-    assert sum(flat.values()) == 9  # seven products, embedding, head
-
-
-def test_schedules_rise_then_fall():
-    for schedule, last in (('constant', 1.0), ('cosine', 0.1), ('linear', 0.1)):
-        rate = rate_schedule(OptimiserConfig(learning_rate=1.0, schedule=schedule, warmup_steps=10), 110)
-        rates = [float(rate(step)) for step in range(111)]
-        np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10, rtol=1e-5)
-        np.testing.assert_allclose([rates[10], rates[110]], [1.0, last], rtol=1e-5)
-        assert sorted(rates[10:], reverse=True) == rates[10:]
 
 
 def test_examples_come_from_a_file(tmp_path):
@@ -313,6 +305,15 @@ def test_a_dry_run_says_what_it_would_do():
         return next(line for line in said.splitlines() if 'backward pass needs' in line)
 
     assert '9.04 MB' in kept(text) and '4.82 MB' in kept(again), (kept(text), kept(again))
+
+
+def test_a_dry_run_counts_what_muon_adds():
+    text, muon = (describe(config_files.load(SftConfig, TINY, [f'optimiser.kind={kind}'])) for kind in ('adamw', 'muon'))
+    model = open_policy(config_files.load(SftConfig, TINY).model).config
+    assert f'and {quantity(muon_flops(model), "FLOPs")} of Muon' in muon and 'Muon' not in text
+    # Of matrices it keeps one mean, not two.
+    assert quantity(2 * 4 * model.num_parameters, 'B') + " the optimiser's means" in text
+    assert quantity(4 * (2 * model.num_parameters - model.layer_matmul_parameters), 'B') + " the optimiser's means" in muon
 
 
 @pytest.mark.parametrize(
