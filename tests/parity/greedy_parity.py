@@ -9,7 +9,7 @@ from jaxreason.engine.language_model import load
 from jaxreason.engine.sampler import Sampler
 from jaxreason.models.fetch import resolve
 from jaxreason.models.folder import read_checkpoint
-from jaxreason.models.folder_writer import write_folder
+from jaxreason.models.hugging_face import from_parameters
 from jaxreason.search.greedy import Greedy
 
 NUM_TOKENS = 64
@@ -27,15 +27,17 @@ OTHERS = [
 
 
 @pytest.fixture(scope='module')
-def reference(tmp_path_factory):
+def reference():
     """The same dequantised weights in transformers, float32."""
     import torch
     import transformers
 
     checkpoint = read_checkpoint(resolve('smollm2-135m'))
-    folder = tmp_path_factory.mktemp('smollm2') / 'hf'
-    write_folder(folder, checkpoint.config, checkpoint.parameters, eos_ids=checkpoint.eos_ids, bos_id=checkpoint.bos_id)
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**checkpoint.config.to_hugging_face()))
+    tensors = from_parameters(checkpoint.config, checkpoint.parameters)
+    missing, unknown = model.load_state_dict({name: torch.from_numpy(values) for name, values in tensors.items()}, strict=False)
+    assert (missing, unknown) == (['lm_head.weight'], [])  # tied to the embedding
+    return model.eval()
 
 
 def test_greedy_continuations_agree(reference):
